@@ -1,0 +1,40 @@
+# Needs Python 3.11 or newer, make and a package index. `make run`, then read what it prints.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+TOOLS := $(shell $(PYTHON) -c "import tomllib; print(*('\"%s\"' % need for need in tomllib.load(open('pyproject.toml', 'rb'))['dependency-groups']['dev']))" 2>/dev/null)
+
+.PHONY: run test check soak bench clean
+.DEFAULT_GOAL := run
+
+run: $(READY)
+	@exec $(BIN)/hub dev
+
+test: $(READY)
+	@$(BIN)/python -m pytest -m "not soak"
+
+check: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy --strict hub adapters
+
+soak: $(READY)
+	@$(BIN)/python -m pytest -m soak --timeout 3600
+
+bench: $(READY)
+	@$(BIN)/python -m bench
+
+.venv: $(READY)
+
+# Made again when what it was made from changes. The mark is set last: a broken installation is not a whole one.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "Python 3.11 or newer is needed; try make PYTHON=python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install -c constraints.txt -e . $(TOOLS)
+	@touch $@
+
+clean:
+	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find hub adapters tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

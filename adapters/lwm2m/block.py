@@ -1,0 +1,111 @@
+"""Blocks (RFC 7959): their option, and putting together what a device uploads, within bounds.
+
+Only the arithmetic. How a request of ours goes out in blocks is transfer.py, and what a device that uploads is told
+is server.py.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+from adapters.lwm2m.option import uint
+
+LARGEST = 6  # the size exponent of 1024 bytes
+MAX_NUMBER = (1 << 20) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One block: its number, whether more follow, its size exponent (0 to 6 for 16 to 1024 bytes)."""
+
+    number: int
+    more: bool
+    exponent: int
+
+    @property
+    def size(self) -> int:
+        """Bytes in a full block."""
+        return 16 << self.exponent
+
+    @property
+    def start(self) -> int:
+        """Where the block begins in the whole."""
+        return self.number << (self.exponent + 4)
+
+    def encode(self) -> bytes:
+        """The option's value."""
+        return uint(self.number << 4 | self.more << 3 | self.exponent)
+
+
+def block_of(value: bytes | None) -> Block | None:
+    """The block that an option names; None for no option. Raises ValueError for the reserved size and an over-long
+    value."""
+    if value is None:
+        return None
+    raw = int.from_bytes(value, "big")
+    if len(value) > 3 or raw & 7 == 7:
+        raise ValueError("no such block")
+    return Block(raw >> 4, bool(raw & 8), raw & 7)
+
+
+class Step(enum.Enum):
+    """What became of a block that a device uploaded."""
+
+    MORE = "more"
+    WHOLE = "whole"
+    OUT_OF_ORDER = "out of order"
+    TOO_LARGE = "too large"
+
+
+@dataclass(slots=True)
+class _Upload:
+    touched: float
+    data: bytearray = field(default_factory=bytearray)
+
+
+class Uploads:
+    """Uploads that are under way: at most `most`, of at most `limit` bytes each, none that rests longer than `age`.
+
+    When there are too many, the one that rests longest goes. A key tells uploads apart (device, path, query).
+    """
+
+    def __init__(self, most: int = 64, limit: int = 65_536, age: float = 60.0) -> None:
+        self._most = most
+        self.limit = limit
+        self._age = age
+        self._open: OrderedDict[Hashable, _Upload] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, key: Hashable, block: Block, data: bytes, now: float) -> tuple[Step, bytes]:
+        """Take a block in; with WHOLE come the bytes of all. A first block begins anew, whatever was there."""
+        while self._open:
+            oldest, upload = next(iter(self._open.items()))
+            if now - upload.touched <= self._age:
+                break
+            del self._open[oldest]
+        if block.number == 0:
+            self._open.pop(key, None)
+            if not block.more:
+                return (Step.TOO_LARGE, b"") if len(data) > self.limit else (Step.WHOLE, data)
+            while len(self._open) >= self._most:
+                self._open.popitem(last=False)
+            self._open[key] = _Upload(now)
+        found = self._open.get(key)
+        if found is None or block.start != len(found.data) or (block.more and len(data) != block.size):
+            self._open.pop(key, None)
+            return Step.OUT_OF_ORDER, b""
+        if len(found.data) + len(data) > self.limit:
+            del self._open[key]
+            return Step.TOO_LARGE, b""
+        found.data += data
+        found.touched = now
+        self._open.move_to_end(key)
+        if block.more:
+            return Step.MORE, b""
+        del self._open[key]
+        return Step.WHOLE, bytes(found.data)

@@ -1,0 +1,187 @@
+"""Our requests on their way: tokens, retransmission, separate answers (RFC 7252, 4 and 5). No sockets.
+
+An exchange is one request message and the one answer to it. It ends by an answer of any kind with its token, by RST, or
+at its deadline; after that nothing more is sent for it. Time and the way out are handed in, so that a lost datagram
+is a test's decision. What blocks belong to one request is transfer.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from adapters.lwm2m.codec import ACK, EMPTY, RST, Message, encode
+from adapters.lwm2m.generations import Generations
+from hub.ports.adapter import CallError, Delivery, DeviceTimeout, Unreachable
+from hub.ports.clock import Clock, Timer
+
+Peer = tuple[Any, ...]
+"""Where a message comes from or goes to: a socket address, or one behind the word `dtls`."""
+
+ACK_TIMEOUT = 2.0
+ACK_RANDOM = 0.5
+MAX_RETRANSMIT = 4
+EXCHANGE_LIFETIME = 247.0
+MOST_ENDED = 16_384
+
+
+class Reset(Unreachable):
+    """The device answered with RST: it could not make anything of the request."""
+
+    code = "RESET"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose request it is; a late answer is told under this."""
+
+    device: str
+    call_id: str | None = None
+
+
+class Exchange:
+    """One request under way. `answer` brings the response message, or the CallError that says why there is none."""
+
+    __slots__ = (
+        "acknowledged", "answer", "datagram", "deadline", "mid", "owner", "peer", "sent", "timer", "token", "wait",
+    )
+
+    def __init__(
+        self, peer: Peer, mid: int, token: bytes, datagram: bytes, deadline: float, owner: Owner,
+        answer: asyncio.Future[Message],
+    ) -> None:
+        self.peer = peer
+        self.mid = mid
+        self.token = token
+        self.datagram = datagram
+        self.deadline = deadline
+        self.owner = owner
+        self.answer = answer
+        self.sent = 1
+        self.acknowledged = False
+        self.wait = 0.0
+        self.timer: Timer | None = None
+
+
+class Exchanges:
+    """All requests under way, found by token and by message id."""
+
+    def __init__(self, clock: Clock, send: Callable[[bytes, Peer], None], jitter: Callable[[], float]) -> None:
+        self._clock = clock
+        self._send = send
+        self._jitter = jitter
+        self._by_token: dict[bytes, Exchange] = {}
+        self._by_mid: dict[tuple[Peer, int], Exchange] = {}
+        self._ended: Generations[bytes, tuple[Peer, Owner]] = Generations(EXCHANGE_LIFETIME, MOST_ENDED)
+        self.retransmissions = 0
+
+    def __len__(self) -> int:
+        return len(self._by_token)
+
+    async def ask(self, message: Message, peer: Peer, deadline: float, owner: Owner) -> Message:
+        """Send a confirmable request and return the answer to it.
+
+        Raises DeviceTimeout (MAYBE, DELIVERED once the device acknowledged) at the deadline or when the last
+        retransmission stayed unanswered, Reset. Cancelled, it stops at once. An answer that comes after the end
+        is found by `late`.
+        """
+        loop = asyncio.get_running_loop()
+        exchange = Exchange(
+            peer, message.mid, message.token, encode(message), deadline, owner, loop.create_future()
+        )
+        self._by_token[exchange.token] = exchange
+        self._by_mid[peer, exchange.mid] = exchange
+        exchange.wait = ACK_TIMEOUT * (1 + ACK_RANDOM * self._jitter())
+        now = self._clock.monotonic()
+        exchange.timer = self._clock.call_at(min(now + exchange.wait, deadline), self._due, exchange)
+        self._send(exchange.datagram, peer)
+        try:
+            return await exchange.answer
+        except asyncio.CancelledError:
+            self._ended.put(exchange.token, (peer, owner), self._clock.monotonic())
+            raise
+        finally:
+            self._close(exchange)
+
+    def heard(self, message: Message, peer: Peer) -> bool:
+        """Give an answer or an acknowledgement to the exchange that it belongs to; whether there was one.
+
+        An answer must come from where the request went: a token alone proves nothing.
+        """
+        if message.code == EMPTY:
+            return self._heard_empty(message, peer)
+        exchange = self._by_token.get(message.token)
+        if exchange is None or exchange.peer != peer or exchange.answer.done():
+            return False
+        self._stop(exchange)
+        exchange.answer.set_result(message)
+        return True
+
+    def is_open(self, token: bytes) -> bool:
+        """Whether a request with this token is under way."""
+        return token in self._by_token
+
+    def late(self, message: Message, peer: Peer) -> Owner | None:
+        """Whose answer this is, where its exchange ended without one; told once."""
+        found = self._ended.get(message.token)
+        if found is None or found[0] != peer:
+            return None
+        self._ended.pop(message.token)
+        return found[1]
+
+    def fail(self, error: Callable[[], CallError], peer: Peer | None = None) -> None:
+        """End all exchanges, or those with one peer."""
+        for exchange in list(self._by_token.values()):
+            if peer in (None, exchange.peer):
+                self._fail(exchange, error())
+
+    def _heard_empty(self, message: Message, peer: Peer) -> bool:
+        exchange = self._by_mid.get((peer, message.mid))
+        if exchange is None or exchange.answer.done() or message.kind not in (ACK, RST):
+            return False
+        if message.kind == ACK:
+            # The answer comes by itself, later: from here on only the deadline is waited for.
+            exchange.acknowledged = True
+            self._stop(exchange)
+            exchange.timer = self._clock.call_at(exchange.deadline, self._due, exchange)
+            return True
+        # A device that reboots after carrying it out answers a repetition with RST too; only one that was asked
+        # once certainly did nothing.
+        once = exchange.sent == 1 and not exchange.acknowledged
+        self._fail(exchange, Reset("the device answered RST", delivery=Delivery.NOT_SENT if once else Delivery.MAYBE))
+        return True
+
+    def _due(self, exchange: Exchange) -> None:
+        exchange.timer = None
+        if exchange.answer.done():
+            return
+        now = self._clock.monotonic()
+        if now >= exchange.deadline or exchange.acknowledged or exchange.sent > MAX_RETRANSMIT:
+            delivery = Delivery.DELIVERED if exchange.acknowledged else Delivery.MAYBE
+            self._ended.put(exchange.token, (exchange.peer, exchange.owner), now)
+            self._fail(exchange, DeviceTimeout("no answer", delivery=delivery))
+            return
+        exchange.sent += 1
+        exchange.wait *= 2
+        self.retransmissions += 1
+        exchange.timer = self._clock.call_at(min(now + exchange.wait, exchange.deadline), self._due, exchange)
+        self._send(exchange.datagram, exchange.peer)
+
+    def _fail(self, exchange: Exchange, error: CallError) -> None:
+        self._stop(exchange)
+        if not exchange.answer.done():
+            exchange.answer.set_exception(error)
+
+    def _stop(self, exchange: Exchange) -> None:
+        if exchange.timer is not None:
+            exchange.timer.cancel()
+            exchange.timer = None
+
+    def _close(self, exchange: Exchange) -> None:
+        self._stop(exchange)
+        if self._by_token.get(exchange.token) is exchange:
+            del self._by_token[exchange.token]
+        if self._by_mid.get((exchange.peer, exchange.mid)) is exchange:
+            del self._by_mid[exchange.peer, exchange.mid]

@@ -1,0 +1,372 @@
+"""One connection of one admitted device: frames out in order, frames in judged one by one.
+
+A call's frame waits in the outbox until the transport takes it; that it never left is then a fact and not a guess.
+Events of the device go through the hand-over, beside the reading, so that answers to calls do not wait for the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+
+import anyio
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from adapters.websocket.frame import (
+    Ack,
+    Bye,
+    Call,
+    Cancel,
+    Error,
+    Event,
+    Frame,
+    Notify,
+    Observe,
+    Ping,
+    Pong,
+    Result,
+    Unknown,
+    Welcome,
+)
+from adapters.websocket.handover import Handover
+from adapters.websocket.inbound import event_of, parse, response_of
+from adapters.websocket.outbox import ROOM, Outbox, Outgoing
+from adapters.websocket.registration import DialInObservation, Registration
+from adapters.websocket.settings import WebSocketSettings
+from adapters.websocket.wire import Subprotocol, call_of_token, call_token, encode
+from hub.ports.adapter import (
+    AdapterContext,
+    BadRequest,
+    Busy,
+    CallError,
+    Delivery,
+    DeviceEvent,
+    DeviceRequest,
+    DeviceResponse,
+    DeviceTimeout,
+    EventKind,
+    NotConnected,
+    ObserveSpec,
+)
+from hub.ports.clock import Timer
+
+FAREWELL = 2.0
+
+log = logging.getLogger("hub.adapter.websocket")
+
+
+class Session:
+    """From HELLO to the end of the socket. The owner runs `run` and reports coming and going."""
+
+    def __init__(
+        self,
+        socket: WebSocket,
+        coding: Subprotocol,
+        registration: Registration,
+        ctx: AdapterContext,
+        settings: WebSocketSettings,
+        window: int,
+    ) -> None:
+        self.sid = secrets.token_hex(8)
+        self.registration = registration
+        self.shed = 0
+        self.ignored = 0
+        self.signed_off = False
+        self._socket = socket
+        self._coding = coding
+        self._ctx = ctx
+        self._clock = ctx.clock
+        self._settings = settings
+        self._window = window
+        self._scope = anyio.CancelScope()
+        self._farewell: tuple[int, str] | None = None
+        self._ended = False
+        self._outbox = Outbox()
+        self._handover = Handover(registration, ctx, self._acknowledge)
+        self._waiting: dict[str, tuple[asyncio.Future[DeviceResponse], Outgoing]] = {}
+        self._calls = 0
+        self._heard = self._clock.monotonic()
+        self._beat: Timer | None = None
+        self._counted = 0
+        self._second = self._heard
+
+    # -- life -----------------------------------------------------------------------------------
+
+    async def run(self, resumed: bool) -> None:
+        """Welcome the device and serve the connection; returns when it is over, whoever ended it."""
+        beat = self._settings.heartbeat.total_seconds()
+        welcome = Welcome(self.sid, beat, self._window, self._settings.max_frame, resumed)
+        # The hub may have sent calls from the moment that it knew of the device: they follow the welcome.
+        self._outbox.put(encode(welcome, self._coding), first=True)
+        self._arm_beat()
+        try:
+            with self._scope:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._write)
+                    tasks.start_soon(self._hand_over)
+                    await self._read()
+                    tasks.cancel_scope.cancel()
+        finally:
+            self.end("the connection was lost")
+        for event in self._handover.rest():
+            self._ctx.spawn(self._ctx.accept(event), name=f"{self._ctx.name}-late")
+        await self._say_goodbye()
+
+    def close(self, code: int, text: str) -> None:
+        """End the connection from this side; open calls fail at once."""
+        if self._farewell is None and not self._ended:
+            self._farewell = (code, text)
+        self.end(text)
+        self._scope.cancel()
+
+    def end(self, text: str) -> None:
+        """Fail what waits; nothing is sent after this but the farewell."""
+        if self._ended:
+            return
+        self._ended = True
+        if self._beat is not None:
+            self._beat.cancel()
+        for answer, outgoing in list(self._waiting.values()):
+            if not answer.done():
+                answer.set_exception(NotConnected(text, delivery=outgoing.recall()))
+
+    async def _say_goodbye(self) -> None:
+        if self._farewell is None:
+            return
+        code, text = self._farewell
+        with anyio.CancelScope(shield=True) as scope:
+            limit = self._clock.call_at(self._clock.monotonic() + FAREWELL, scope.cancel)
+            try:
+                # Acknowledgements above all: what they are for is on disk, and nothing else was left to wait.
+                await self._outbox.drain(self._send)
+                await self._send(encode(Bye(code, text), self._coding))
+                await self._socket.close(code, text)
+            except (WebSocketDisconnect, RuntimeError):
+                pass  # the device was faster
+            finally:
+                limit.cancel()
+
+    def _arm_beat(self) -> None:
+        self._beat = self._clock.call_at(
+            self._clock.monotonic() + self._settings.heartbeat.total_seconds(), self._on_beat
+        )
+
+    def _on_beat(self) -> None:
+        if self._ended:
+            return
+        silent = self._clock.monotonic() - self._heard
+        beat = self._settings.heartbeat.total_seconds()
+        if silent >= 2 * beat:
+            self.close(4008, "no sign of life")
+            return
+        if silent >= beat and not self.registration.asleep:
+            self._put(Ping(int(silent)))
+        self._arm_beat()
+
+    # -- calls ----------------------------------------------------------------------------------
+
+    @property
+    def free(self) -> int:
+        """How many more calls the device takes now."""
+        return 0 if self._ended or self.registration.asleep else max(0, self._window - self._calls)
+
+    async def call(self, req: DeviceRequest) -> DeviceResponse:
+        """Send one call and wait for its answer, until its deadline."""
+        if self.free <= 0:
+            raise Busy("the device takes no further call now", delivery=Delivery.NOT_SENT)
+        token = call_token(req.call_id, self.registration.address)
+        options: dict[str, object] = {"ttl": max(1, int((req.deadline - self._clock.monotonic()) * 1000))}
+        if req.content_type is not None:
+            options["ct"] = req.content_type
+        if req.accept is not None:
+            options["accept"] = req.accept
+        if req.idempotent:
+            options["idem"] = True
+        if req.args is not None:
+            options["args"] = dict(req.args)
+        if req.query:
+            options["query"] = [list(pair) for pair in req.query]
+        if req.attempt > 1:
+            options["try"] = req.attempt
+        frame = Call(token, req.method, req.target, req.payload, options)
+        self.registration.asked(token)
+        self._calls += 1
+        try:
+            return await self._ask(frame, token, req.deadline)
+        finally:
+            self._calls -= 1
+
+    async def observe(self, observation: DialInObservation, deadline: float) -> DeviceResponse:
+        """Ask for an observation; its notifications may come before this returns."""
+        spec: ObserveSpec = observation.spec
+        options = {"params": dict(spec.params)} if spec.params else {}
+        return await self._ask(Observe(observation.id, spec.target, options), observation.id, deadline)
+
+    def cancel(self, token: str) -> None:
+        """Tell the device that an answer is not wanted any more."""
+        self._put(Cancel(token))
+
+    async def _ask(self, frame: Frame, token: str, deadline: float) -> DeviceResponse:
+        if token in self._waiting:
+            raise Busy("the device works on this very call", delivery=Delivery.NOT_SENT)
+        try:
+            data = encode(frame, self._coding)
+        except (TypeError, ValueError, OverflowError) as failure:
+            raise BadRequest("the arguments cannot be written in the protocol", delivery=Delivery.NOT_SENT) from failure
+        outgoing = self._put_data(data)
+        if outgoing is None:
+            raise NotConnected("the connection is ending", delivery=Delivery.NOT_SENT)
+        answer: asyncio.Future[DeviceResponse] = asyncio.get_running_loop().create_future()
+        self._waiting[token] = (answer, outgoing)
+        timer = self._clock.call_at(deadline, _expire, answer, outgoing)
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            if outgoing.recall() is Delivery.MAYBE:
+                self.cancel(token)
+            raise
+        finally:
+            timer.cancel()
+            del self._waiting[token]
+
+    # -- out ------------------------------------------------------------------------------------
+
+    def _put(self, frame: Frame) -> None:
+        self._put_data(encode(frame, self._coding))
+
+    def _put_data(self, data: bytes) -> Outgoing | None:
+        if self._ended:
+            return None
+        if self._outbox.full:
+            self.close(4008, "takes nothing")
+            return None
+        return self._outbox.put(data)
+
+    async def _write(self) -> None:
+        try:
+            await self._outbox.empty_into(self._send)
+        except WebSocketDisconnect:
+            self._scope.cancel()
+
+    def _acknowledge(self, seq: int) -> None:
+        self._put(Ack(seq))
+
+    async def _send(self, data: bytes) -> None:
+        if self._coding.binary:
+            await self._socket.send_bytes(data)
+        else:
+            await self._socket.send_text(data.decode())
+
+    # -- in -------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                message = await self._socket.receive()
+                if message["type"] == "websocket.disconnect":
+                    return
+                frame = self.parse(message.get("bytes"), message.get("text"))
+                if frame is None:
+                    return
+                await self._within_rate()
+                self._heard = self._clock.monotonic()
+                await self._take(frame)
+        except WebSocketDisconnect:
+            return
+
+    def parse(self, binary: bytes | None, text: str | None) -> Frame | None:
+        """The frame in a message; None after closing the connection because it is none."""
+        return parse(self._coding, self._settings.max_frame, binary, text, self.close)
+
+    async def _within_rate(self) -> None:
+        now = self._clock.monotonic()
+        if now - self._second >= 1.0:
+            self._second, self._counted = now, 0
+        self._counted += 1
+        if self._counted > self._settings.frames_per_second:
+            # Not reading is the one limit that a device cannot ignore: its own socket fills up.
+            await self._clock.sleep_until(self._second + 1.0)
+
+    async def _take(self, frame: Frame) -> None:
+        match frame:
+            case Result() | Error():
+                await self._answered(frame.id, response_of(frame))
+            case Notify():
+                await self._notified(frame)
+            case Event():
+                await self._event(frame)
+            case Ping():
+                self._put(Pong(frame.n))
+            case Bye():
+                self.close(1000, "bye")
+            case Pong() | Unknown():
+                pass
+            case _:
+                self.close(1002, "that frame is the hub's to send")
+
+    async def _answered(self, token: str, response: DeviceResponse) -> None:
+        waiting = self._waiting.get(token)
+        if waiting is not None and not waiting[0].done():
+            self.registration.heard(token)
+            waiting[0].set_result(response)
+            return
+        call_id = call_of_token(token, self.registration.address)
+        if call_id is None or self.registration.heard(token):
+            self.ignored += 1  # forged, meant for another device, or heard before
+            return
+        await self._handover.put(
+            DeviceEvent(
+                EventKind.LATE_RESPONSE,
+                self.registration.address,
+                self._clock.monotonic(),
+                attrs={"call_id": call_id, "response": response},
+            )
+        )
+
+    async def _notified(self, frame: Notify) -> None:
+        observation = self.registration.observations.get(frame.id)
+        if observation is None:
+            # Left over from before a restart of the hub, or cancelled while the device was away.
+            if len(self._outbox) < ROOM // 2:
+                self.cancel(frame.id)
+            return
+        now = self._clock.monotonic()
+        taken = self._ctx.emit(
+            DeviceEvent(
+                EventKind.NOTIFICATION,
+                self.registration.address,
+                now,
+                target=observation.spec.target,
+                payload=frame.payload,
+                content_type=frame.content_type,
+                seq=frame.seq,
+                attrs={"observed": True, "max_age": frame.max_age},
+            )
+        )
+        self.shed += not taken
+        if frame.last:
+            observation.active = False
+            del self.registration.observations[frame.id]
+            await self._handover.put(
+                DeviceEvent(EventKind.OBSERVE_ENDED, self.registration.address, now, target=observation.spec.target)
+            )
+
+    async def _event(self, frame: Event) -> None:
+        if frame.seq <= self.registration.last_event:
+            self._put(Ack(frame.seq))  # the hub holds it; its acknowledgement was lost
+            return
+        await self._handover.put(event_of(frame, self.registration.address, self._clock.monotonic()), frame.seq)
+
+    async def _hand_over(self) -> None:
+        if await self._handover.run():
+            self.signed_off = True
+            self.close(1000, "signed off")
+        else:
+            self.close(1013, "try again later")
+
+
+def _expire(answer: asyncio.Future[DeviceResponse], outgoing: Outgoing) -> None:
+    if not answer.done():
+        error: CallError = DeviceTimeout("no answer", delivery=outgoing.recall())
+        answer.set_exception(error)

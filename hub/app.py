@@ -1,0 +1,108 @@
+"""The composition root: settings in, a hub with its routes out. Nothing below knows which parts it is made of."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, Mount
+
+from hub.core.hub import Hub
+from hub.core.limits import Limits
+from hub.core.sealing import AesGcmSealer, load_or_make_key
+from hub.declared import Declared
+from hub.delivery.listening import Listening
+from hub.dialects.native.routes import routes as native_routes
+from hub.dialects.pelion.routes import routes as pelion_routes
+from hub.engines.sqlite import SqliteEngine
+from hub.ops import Ops
+from hub.page import page
+from hub.plugins import make
+from hub.ports.adapter import ServesAsgi
+from hub.ports.clock import Clock, SystemClock
+from hub.ports.engine import Engine
+from hub.settings.contradictions import metrics_token
+from hub.settings.schema import Settings, SettingsError, limits_of
+
+log = logging.getLogger("hub")
+
+
+def sqlite(settings: Settings, clock: Clock, limits: Limits) -> Engine:
+    """The default engine on the configured data folder; its seal key is made beside it at the first start."""
+    sealer = AesGcmSealer(load_or_make_key(settings.seal_key_file))
+    return SqliteEngine(settings.data_dir, clock, sealer, disk_floor=limits.disk_floor)
+
+
+ENGINES: dict[str, Callable[[Settings, Clock, Limits], Engine]] = {"sqlite": sqlite}
+
+
+def engine_of(settings: Settings, clock: Clock, limits: Limits) -> Engine:
+    """The configured engine, not started. Raises SettingsError for one that there is not."""
+    maker = ENGINES.get(settings.storage.engine)
+    if maker is None:
+        known = ", ".join(sorted(ENGINES))
+        raise SettingsError(f"storage.engine: there is no {settings.storage.engine!r}, only {known}")
+    return maker(settings, clock, limits)
+
+
+class App:
+    """One hub, composed: the core, those who listen, and the ASGI application in front of both."""
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str], clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.limits = limits_of(settings)
+        self._environ = environ
+        clock = clock or SystemClock()
+        plugins = make(settings.adapters)
+        engine = engine_of(settings, clock, self.limits)
+        self.hub = Hub(engine, plugins.adapters, clock, self.limits)
+        self.hub.broken.update(plugins.broken)
+        self.hub.access.open_to_names = frozenset(settings.admission.open_to_names)
+        self.listening = Listening(self.hub.channels, engine.log, self.limits, clock, self.hub.access.watch)
+        self.asgi = Starlette(routes=[*self._routes(dict(plugins.adapters))])
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Hub]:
+        """The hub is live from here to the end of the block, with what the configuration declares in its directory.
+
+        Raises Locked, Damaged, StorageFailed, SettingsError when it cannot be.
+        """
+        async with self.hub.running(self._declare):
+            yield self.hub
+
+    async def drain(self) -> None:
+        """Take nothing more and let what runs end, for `limits.drain` at most; then sockets and polls are told."""
+        until = self.hub.clock.monotonic() + self.limits.drain.total_seconds()
+        await self.hub.drain(self.limits.drain)
+        self.listening.openings.drain()
+        await self.listening.openings.drained(until + 1.0)
+
+    def said_ready(self, places: str) -> None:
+        """Log that the hub answers now, and where."""
+        log.info("ready on %s", places)
+
+    async def _declare(self, hub: Hub) -> None:
+        await Declared(self.settings, hub.directory, hub.access, self._environ).bring()
+
+    def _routes(self, adapters: Mapping[str, tuple[Any, Any]]) -> list[BaseRoute]:
+        ops = self.settings.ops
+        token = metrics_token(self.settings, self._environ)
+        operators = Ops(self.hub, lambda: len(self.listening.openings), metrics=ops.metrics, metrics_token=token)
+        routes = operators.routes()
+        for adapter, _ in adapters.values():
+            if isinstance(adapter, ServesAsgi):
+                routes.append(Mount(adapter.mount, app=adapter.asgi))
+        origins = frozenset(self.settings.server.origins)
+        routes += native_routes(self.hub, self.listening, origins)
+        routes += pelion_routes(self.hub, self.listening, origins)
+        if ops.dashboard:
+            routes.append(Mount("/", app=page()))
+        return routes
+
+
+def build(settings: Settings, environ: Mapping[str, str] | None = None, clock: Clock | None = None) -> App:
+    """Compose a hub; nothing is opened or started yet. Raises SettingsError where the parts refuse their settings."""
+    return App(settings, environ or {}, clock)

@@ -1,0 +1,60 @@
+"""What `hub call`, `hub watch` and `hub keys` share: which hub, with which key, and how a failure ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from hub.cli.ending import INTERRUPTED, stop
+from hub.cli.state import DEFAULT_URL, DevState
+from hub.client.client import Client
+from hub.client.errors import ClientError, KeyRefused
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def options(command: Command) -> Command:
+    """The options that name a hub; without them it is the one that `hub dev` runs."""
+    for option in (
+        click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the `hub dev` that is meant."),
+        click.option("--key", envvar="HUB_KEY", show_envvar=True, help="API key; default: that of `hub dev`."),
+        click.option("--url", envvar="HUB_URL", show_envvar=True, help="The hub; default: where `hub dev` is."),
+    ):
+        command = option(command)
+    return command
+
+
+def client(url: str | None, key: str | None, data_dir: Path | None) -> Client:
+    """A client for the hub that is meant; ends the process when there is no key to be had."""
+    state = DevState(data_dir)
+    key = key or state.key()
+    if key is None:
+        stop(f"no key: give --key or set HUB_KEY (no `hub dev` has run with {state.folder})")
+    url = url or state.url() or DEFAULT_URL
+    if not url.startswith(("http://", "https://")):
+        stop(f"--url: {url} does not begin with http:// or https://")
+    return Client(url, key)
+
+
+def finish(work: Coroutine[Any, Any, int]) -> None:
+    """Run the work and end the process with the code that it returns; failures end as one line."""
+    try:
+        code = asyncio.run(work)
+    except KeyRefused as error:
+        stop(f"the hub refused the key: {error}")
+    except ClientError as error:
+        stop(str(error))
+    except BrokenPipeError:
+        # Whoever read our lines has gone (`hub watch | head`): nothing to tell, nobody to tell it to.
+        import os
+        import sys
+
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
+    raise SystemExit(code)

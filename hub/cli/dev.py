@@ -1,0 +1,110 @@
+"""`hub dev`: a hub that needs no file, with the demo world, for one person on one machine."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+import sys
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from hub.cli.ending import plainly, stop
+from hub.cli.state import DevState, default_folder
+from hub.core.access import KEY_FORM
+
+FIRST_PORT = 8080
+SEED_DEVICE = "015f2fa34d310000000000010030036c"
+
+
+@click.command(name="dev")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port; without it the next free one from 8080 on.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Data folder; default: your state folder.")
+@click.option("--key", help="API key (ak_ and at least 8 letters, digits, underscores); kept for the next start.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON when ready, nothing else on stdout.")
+def command(host: str, port: int | None, data_dir: Path | None, key: str | None, as_json: bool) -> None:
+    """Run a hub with simulated devices; nothing to configure."""
+    if key is not None and KEY_FORM.fullmatch(key) is None:
+        stop("--key: must be ak_ and at least 8 letters, digits or underscores")
+    with plainly():
+        _run(host, port, DevState(data_dir), key, as_json)
+
+
+def _run(host: str, port: int | None, state: DevState, given: str | None, as_json: bool) -> None:
+    from hub.app import build
+    from hub.logs import to_stderr
+    from hub.model.errors import Locked
+    from hub.serving import bind, bind_next, raise_file_limit, run, serve
+    from hub.settings import load
+
+    world = files("hub").joinpath("demo.toml").read_text(encoding="utf-8")
+    flags: dict[str, dict[str, Any]] = {
+        "server": {"host": host, "port": port},
+        "storage": {"data_dir": str(state.folder.absolute())},
+        "keys": {"dev": {"application": "demo", "scopes": ["admin"], "label": "hub dev", "key": given or state.key()}},
+    }
+    if flags["keys"]["dev"]["key"] is None:
+        flags["keys"]["dev"]["key"] = state.keep_key(None)
+    settings = load(None, os.environ, flags, text=world)
+    raise_file_limit()
+    listener = bind_next(host, FIRST_PORT) if port is None else bind(host, port)
+    url = f"http://{_reachable(listener)}:{listener.getsockname()[1]}"
+
+    def ready() -> None:
+        # Only now: a second start that finds the folder held must not change the running hub's key and address.
+        key = state.keep_key(given)
+        state.keep_url(url)
+        click.echo(_line(url, key, listener_port, state) if as_json else _banner(url, key, state))
+        sys.stdout.flush()
+
+    listener_port = listener.getsockname()[1]
+    with listener, to_stderr(settings.log.level, settings.log.format, settings.log.audit):
+        try:
+            app = build(settings, os.environ)
+            run(lambda: serve(app, [listener], ready))
+        except Locked as error:
+            running = state.url()
+            stop(f"{error}" + (f"; it said that it listens on {running}" if running else ""))
+        state.forget_url()
+
+
+def _reachable(listener: socket.socket) -> str:
+    host: str = listener.getsockname()[0]
+    if host in ("0.0.0.0", "::"):
+        return "127.0.0.1" if host == "0.0.0.0" else "[::1]"
+    return f"[{host}]" if ":" in host else host
+
+
+def _line(url: str, key: str, port: int, state: DevState) -> bytes:
+    """What tools read: one line, more members with later adapters."""
+    return orjson.dumps({"url": url, "key": key, "ports": {"http": port}, "data_dir": str(state.folder.absolute())})
+
+
+def _banner(url: str, key: str, state: DevState) -> str:
+    here = "" if state.folder == default_folder() else f" --data-dir {shlex.quote(str(state.folder))}"
+    return f"""
+  asyncid-hub is running
+
+    page    {url}/
+    key     {key}
+    data    {state.folder}
+
+  Watch the answers in a second terminal:
+
+    hub watch default{here}
+
+  and send a call in a third:
+
+    curl -i -X POST '{url}/v2/device-requests/{SEED_DEVICE}?async-id=example-1' \\
+      -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\
+      -d '{{"method": "GET", "uri": "/5/0/1"}}'
+
+  or, shorter:   hub call {SEED_DEVICE} GET /5/0/1{here}
+
+  Ctrl-C ends it; nothing that was accepted is lost.
+"""

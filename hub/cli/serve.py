@@ -1,0 +1,36 @@
+"""`hub serve`: the hub as an operator runs it, by a configuration and nothing that is not in it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from hub.cli.ending import plainly
+
+
+@click.command(name="serve")
+@click.option("--config", "file", type=click.Path(path_type=Path), required=True, help="The TOML file.")
+@click.option("--host", help="Address to listen on; over the file's.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port; over the file's.")
+@click.option("--fd", type=click.IntRange(0), help="A listening socket held outside, by its file descriptor.")
+def command(file: Path, host: str | None, port: int | None, fd: int | None) -> None:
+    """Run a hub with a configuration. A port that is taken is an error: it never moves.
+
+    With --fd, or a socket passed by systemd, those who connect during a restart wait instead of being refused.
+    """
+    from hub.app import build
+    from hub.logs import to_stderr
+    from hub.serving import bind, held_outside, raise_file_limit, run, serve
+    from hub.settings import load
+
+    with plainly():
+        settings = load(file, os.environ, {"server": {"host": host, "port": port}})
+        raise_file_limit()
+        outside = held_outside(fd, os.environ)
+        sockets = outside or [bind(settings.server.host, settings.server.port, settings.server.backlog)]
+        places = ", ".join(str(listener.getsockname()) for listener in sockets)
+        with to_stderr(settings.log.level, settings.log.format, settings.log.audit):
+            app = build(settings, os.environ)
+            run(lambda: serve(app, sockets, lambda: app.said_ready(places), outside=bool(outside)))

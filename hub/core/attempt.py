@@ -1,0 +1,228 @@
+"""One attempt at one call: claimed before it starts, over by its deadline, judged by `ending.after_error`."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import anyio
+
+from hub.core.ending import Next, after_error, answered, made, may_repeat
+from hub.core.ticket import Ticket, Turn
+from hub.model.call import Call
+from hub.model.errors import StorageFailed
+from hub.model.outcome import Ending
+from hub.model.target import parse_target
+from hub.ports.adapter import (
+    Adapter,
+    CallError,
+    Delivery,
+    DeviceEvent,
+    DeviceRequest,
+    DeviceResponse,
+    DeviceTimeout,
+    NotConnected,
+    Resumes,
+)
+
+if TYPE_CHECKING:
+    from hub.core.dispatch import Dispatch
+
+# An adapter ends its attempts by the deadline itself; this is how long the core waits before it does so for it.
+GRACE = 0.5
+
+log = logging.getLogger("hub.attempt")
+audit = logging.getLogger("hub.audit")
+
+
+def request_of(call: Call, attempt: int, deadline: float) -> DeviceRequest:
+    """The call in the adapter's terms."""
+    target = parse_target(call.spec.target) if call.spec.method != "INVOKE" else None
+    return DeviceRequest(
+        call_id=call.id,
+        device=call.address,
+        method=call.spec.method,
+        target=call.spec.target if target is None else target.path,
+        deadline=deadline,
+        payload=call.spec.payload,
+        content_type=call.spec.content_type,
+        accept=call.spec.accept,
+        args=call.spec.args,
+        query=() if target is None else target.query,
+        idempotent=call.idempotent,
+        attempt=attempt,
+        options={"ref": call.spec.ref, "on_uncertain": call.spec.on_uncertain.value},
+    )
+
+
+class Attempts:
+    """Runs attempts for the dispatcher and brings their results back to it."""
+
+    def __init__(self, dispatch: Dispatch) -> None:
+        self._dispatch = dispatch
+
+    def start(self, ticket: Ticket) -> None:
+        """Begin the claimed attempt of a ticket."""
+        ticket.quiet()
+        self._dispatch.stats.attempts += 1
+        self._dispatch.spawn(self._run(ticket, None), "attempt")
+
+    def resume(self, ticket: Ticket, note: bytes) -> None:
+        """Carry on with a job that the far side holds, after a restart."""
+        ticket.turn = Turn.HELD
+        self._dispatch.spawn(self._run(ticket, note), "resume")
+
+    def linger(self, ticket: Ticket, until: float) -> None:
+        """Wait for a late answer; without one the outcome is unknown."""
+        ticket.turn = Turn.LINGERING
+        ticket.guard = self._dispatch.clock.call_at(until, self._lingered, ticket)
+
+    def _lingered(self, ticket: Ticket) -> None:
+        ticket.guard = None
+        if ticket.turn is Turn.LINGERING:
+            self._dispatch.end_soon(ticket, made(Ending.UNKNOWN))
+
+    async def _run(self, ticket: Ticket, note: bytes | None) -> None:
+        if ticket.turn is Turn.ENDING:
+            return
+        clock = self._dispatch.clock
+        if note is None:
+            self._dispatch.queues.handed_over(ticket)
+            self._dispatch.under_way += 1
+            ticket.running = True
+            ticket.attempt_deadline = min(ticket.deadline, clock.monotonic() + ticket.call.timeout.total_seconds())
+        else:
+            ticket.attempt_deadline = ticket.deadline
+        try:
+            result = await self._bounded(ticket, note)
+            if isinstance(result, DeviceResponse):
+                await self._answer(ticket, result)
+            else:
+                await self._no_answer(ticket, result)
+        finally:
+            self._over(ticket)
+
+    def _over(self, ticket: Ticket) -> None:
+        if ticket.running:
+            ticket.running = False
+            self._dispatch.attempt_over()
+
+    async def _bounded(self, ticket: Ticket, note: bytes | None) -> DeviceResponse | CallError:
+        """The adapter's answer, or why there is none; never later than the deadline and a little."""
+        call = ticket.call
+        with anyio.CancelScope() as scope:
+            ticket.scope = scope
+            ticket.guard = self._dispatch.clock.call_at(ticket.attempt_deadline + GRACE, scope.cancel)
+            try:
+                request = request_of(call, ticket.attempt, ticket.attempt_deadline)
+                return await self._one(self._dispatch.adapters[call.adapter], request, note)
+            except CallError as error:
+                return error
+            except Exception:
+                # A bug of an adapter must not take the hub down, nor leave its caller without an answer.
+                log.exception("adapter %s failed on call %s", call.adapter, call.id)
+                return CallError("adapter fault", delivery=Delivery.MAYBE)
+            finally:
+                ticket.scope = None
+        if not _ending(ticket):
+            log.error("adapter %s overran the deadline of call %s", call.adapter, call.id)
+        return DeviceTimeout("no answer", delivery=Delivery.MAYBE)
+
+    async def _one(self, adapter: Adapter, request: DeviceRequest, note: bytes | None) -> DeviceResponse:
+        if note is None:
+            return await adapter.call(request)
+        if isinstance(adapter, Resumes):
+            return await adapter.resume(request, note)
+        raise NotConnected("the adapter cannot resume", delivery=Delivery.MAYBE)
+
+    async def _answer(self, ticket: Ticket, response: DeviceResponse) -> None:
+        dispatch = self._dispatch
+        retry_after = response.native.get("retry_after") if response.status in (429, 503) else None
+        if retry_after is not None and ticket.turn is Turn.SENT and dispatch.sending:
+            # The device asked for patience: that is no outcome while the call may still wait.
+            pause = float(retry_after)
+            if dispatch.clock.monotonic() + pause < ticket.expires:
+                await self._release(ticket, pause, retry_used=False, park=False)
+                return
+        await dispatch.end(ticket, answered(response, dispatch.clock.now()))
+
+    async def _no_answer(self, ticket: Ticket, error: CallError) -> None:
+        dispatch = self._dispatch
+        if ticket.turn is Turn.ENDING:
+            return
+        step = after_error(ticket.call, error, ticket.retries_used)
+        if not dispatch.sending:
+            # The hub is going down: what was certainly not sent waits for the next start, the rest is judged then.
+            if error.delivery is Delivery.NOT_SENT and step.next is not Next.END:
+                await dispatch.journal.release([ticket.call.id], dispatch.incarnation)
+            return
+        if step.outcome is not None:
+            await dispatch.end(ticket, step.outcome)
+        elif ticket.turn is Turn.HELD or step.next is Next.LINGER:
+            # A held job is never sent again: nobody but the far side knows how it stands.
+            ticket.quiet()
+            dispatch.queues.free_slot(ticket)
+            self.linger(ticket, ticket.attempt_deadline)
+        else:
+            await self._release(
+                ticket, step.pause, retry_used=step.next is Next.RETRY, park=step.next is Next.PARK
+            )
+
+    async def _release(self, ticket: Ticket, pause: float, *, retry_used: bool, park: bool) -> None:
+        dispatch = self._dispatch
+        try:
+            moved = await dispatch.journal.release(
+                [ticket.call.id], dispatch.incarnation, park=park, retry_used=retry_used
+            )
+        except StorageFailed as failure:
+            log.warning("release failed: %s", failure)
+            moved = frozenset([ticket.call.id])
+        if ticket.call.id not in moved or ticket.turn is Turn.ENDING:
+            return
+        ticket.retries_used += retry_used
+        dispatch.stats.retries += retry_used
+        dispatch.again(ticket, pause, parked=park)
+
+    async def checkpoint(self, ticket: Ticket, note: bytes) -> float:
+        """Write the note down, then let the lane go on: the far side holds the call now."""
+        dispatch = self._dispatch
+        if not await dispatch.journal.checkpoint(ticket.call.id, dispatch.incarnation, note):
+            raise NotConnected("the call has ended", delivery=Delivery.MAYBE)
+        ticket.note = note
+        self._over(ticket)
+        if ticket.turn is Turn.SENT:
+            ticket.quiet()
+            dispatch.queues.free_slot(ticket)
+            ticket.turn = Turn.HELD
+            ticket.attempt_deadline = ticket.deadline
+            if ticket.scope is not None:
+                ticket.guard = dispatch.clock.call_at(ticket.deadline + GRACE, ticket.scope.cancel)
+        return ticket.deadline
+
+    async def late(self, adapter: str, event: DeviceEvent) -> bool:
+        """An answer outside its attempt: it ends the call if that is still open, else it is only noted (B2)."""
+        dispatch = self._dispatch
+        call_id = event.attrs.get("call_id")
+        response = event.attrs.get("response")
+        ticket = dispatch.tickets.get(call_id) if isinstance(call_id, str) else None  # type: ignore[call-overload]
+        if not isinstance(response, DeviceResponse):
+            return False
+        if ticket is None or (ticket.lane.adapter, ticket.call.address) != (adapter, event.device):
+            dispatch.stats.late_responses += 1
+            audit.info("late-response", extra={"call_id": call_id, "adapter": adapter, "status": response.status})
+            return False
+        scope = ticket.scope
+        ended = await dispatch.end(ticket, answered(response, dispatch.clock.now()))
+        if scope is not None:
+            scope.cancel()
+        return ended
+
+
+def _ending(ticket: Ticket) -> bool:
+    """Whether something else has ended the call meanwhile, asked anew after an await."""
+    return ticket.turn is Turn.ENDING
+
+
+def needs_answer(call: Call) -> bool:
+    """Whether a call found SENT after a restart may only be answered, not repeated."""
+    return not may_repeat(call)

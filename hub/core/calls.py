@@ -1,0 +1,72 @@
+"""Calls as their owners see them: look, list, wait for the end, call off."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+from hub.core.dispatch import Dispatch
+from hub.model.call import CallState, Stage
+from hub.model.errors import NotFound
+from hub.model.ids import CallId
+from hub.model.principal import Principal
+from hub.ports.clock import Clock
+from hub.ports.engine import CallQuery, Journal
+
+
+class Calls:
+    """Reads the journal on behalf of one application; a foreign call looks exactly like a missing one (G2)."""
+
+    def __init__(self, journal: Journal, dispatch: Dispatch, clock: Clock) -> None:
+        self._journal = journal
+        self._dispatch = dispatch
+        self._clock = clock
+
+    async def get(self, principal: Principal, call: CallId) -> CallState:
+        """How the call stands now. Raises NotFound."""
+        state = await self._journal.get(call)
+        if state is None or state.call.spec.application != principal.application:
+            raise NotFound("no such call", code="call-not-found")
+        return state
+
+    async def list(self, principal: Principal, query: CallQuery) -> Sequence[CallState]:
+        """A page of the application's calls, newest first; account and application of `query` are overruled."""
+        return await self._journal.list(
+            replace(query, account=principal.account, application=principal.application)
+        )
+
+    async def wait_end(self, call: CallId, until: float) -> CallState | None:
+        """The call once it has ended, or as it stands at monotonic `until`; None if there is no such call."""
+        ticket = self._dispatch.tickets.get(call)
+        if ticket is not None:
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            timer = self._clock.call_at(until, _resolve, done)
+            waiters = ticket.waiters = ticket.waiters if ticket.waiters is not None else []
+            waiters.append(done)
+            try:
+                await done
+            finally:
+                timer.cancel()
+                if done in waiters:
+                    waiters.remove(done)
+        return await self._journal.get(call)
+
+    def wake_waiters(self) -> None:
+        """End every wait now, at drain: those who wait are told how their call stands."""
+        for ticket in self._dispatch.tickets.values():
+            for waiter in ticket.waiters or ():
+                _resolve(waiter)
+
+    async def cancel(self, principal: Principal, call: CallId) -> CallState:
+        """Call it off: the state after. Raises NotFound, or Conflict when it cannot be called off."""
+        state = await self.get(principal, call)
+        if state.stage is Stage.DONE:
+            return state
+        await self._dispatch.cancel(call)
+        return await self.get(principal, call)
+
+
+def _resolve(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -1,0 +1,115 @@
+"""What the hub gives to one adapter: events in, admission, checkpoints, secrets, background tasks.
+
+An adapter sees this object and nothing else of the core.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Coroutine, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hub.core.tasks import Tasks
+from hub.model.errors import StorageFailed
+from hub.model.ids import CallId
+from hub.ports.adapter import (
+    Admission,
+    AdmissionRefused,
+    Delivery,
+    DeviceEvent,
+    EventKind,
+    NotConnected,
+)
+from hub.ports.clock import Clock
+
+if TYPE_CHECKING:
+    from hub.core.hub import Hub
+
+MOST_EVENTS = 10_000
+
+log = logging.getLogger("hub.adapters")
+
+
+class Context:
+    """One adapter's view of the hub; implements `ports.adapter.AdapterContext`."""
+
+    def __init__(self, hub: Hub, name: str, settings: Mapping[str, Any]) -> None:
+        self._hub = hub
+        self._tasks = Tasks()
+        self._events = 0
+        self.name = name
+        self.settings = settings
+        self.clock: Clock = hub.clock
+
+    def emit(self, event: DeviceEvent) -> bool:
+        """Hand an event over without waiting; False when too many wait already and it was shed."""
+        if self._events >= MOST_EVENTS:
+            self._hub.stats.events_shed += 1
+            return False
+        self._events += 1
+        task = self._tasks.create_task(self._emitted(event), f"{self.name}: {event.kind.value}")
+        task.add_done_callback(self._emitted_one)
+        return True
+
+    def _emitted_one(self, _: asyncio.Task[Any]) -> None:
+        self._events -= 1
+
+    async def _emitted(self, event: DeviceEvent) -> None:
+        try:
+            await self.accept(event)
+        except StorageFailed as failure:
+            # Nobody waits for an emitted event; the engine's health says what is wrong.
+            self._hub.stats.events_shed += 1
+            log.warning("%s: an event could not be stored: %s", self.name, failure)
+
+    async def accept(self, event: DeviceEvent) -> None:
+        """Hand an event over; returns once what it tells is on disk. Raises StorageFailed."""
+        hub = self._hub
+        hub.stats.device_events += 1
+        if event.kind is EventKind.LATE_RESPONSE:
+            await hub.dispatch.late(self.name, event)
+            return
+        home = self.settings.get("account")
+        device = await hub.presence.hear(self.name, event, home if isinstance(home, str) else None)
+        if device is None:
+            return
+        if event.kind is EventKind.REGISTERED:
+            hub.observe.renew(device)
+        elif event.kind is EventKind.OBSERVE_ENDED:
+            hub.observe.ended(device, event.target or "")
+        elif event.kind is EventKind.NOTIFICATION:
+            await hub.observe.notified(device, event)
+
+    async def admit(self, kind: str, identity: str, proof: str | bytes | None) -> Admission | AdmissionRefused:
+        """Ask who a dialling device is (decisions A3)."""
+        verdict = self._hub.access.admit(kind, identity, proof, self.name)
+        if isinstance(verdict, AdmissionRefused):
+            log.info("%s: a device was not admitted: %s", self.name, verdict.reason)
+        return verdict
+
+    async def checkpoint(self, call_id: str, note: bytes) -> float:
+        """Store the note; the call is WAITING from then on. Raises NotConnected if the call has ended."""
+        ticket = self._hub.dispatch.tickets.get(CallId(call_id))
+        if ticket is None or ticket.call.adapter != self.name:
+            raise NotConnected("no such open call", delivery=Delivery.MAYBE)
+        return await self._hub.dispatch.attempts.checkpoint(ticket, note)
+
+    def secret(self, ref: str) -> bytes:
+        """A secret that the settings name: `env:NAME` or `file:PATH`. KeyError if there is none."""
+        scheme, _, where = ref.partition(":")
+        if scheme == "env" and where in os.environ:
+            return os.environ[where].encode()
+        if scheme == "file" and Path(where).is_file():
+            return Path(where).read_bytes().rstrip(b"\r\n")
+        raise KeyError(ref)
+
+    def spawn(self, coro: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+        """Run a background task of the adapter: a failure is logged, and it ends with the adapter at the latest."""
+        return self._tasks.create_task(coro, f"{self.name}: {name}")
+
+    async def close(self) -> None:
+        """Cancel what still runs and wait for it."""
+        await self._tasks.close()

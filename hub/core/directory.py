@@ -1,0 +1,334 @@
+"""All records in memory, written through to the engine: no request and no handshake waits for the database.
+
+Devices are kept as model values in an index of their own (`devices.py`); every other kind stays a Record.
+One process owns the data, so the revision known here is the revision in the store; writes of one
+record stand in line. What a record means is said by those who use it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from hub.core.devices import Devices
+from hub.core.limits import Limits
+from hub.core.records import account_of, application_of, device_of, record_of
+from hub.model.device import Device
+from hub.model.errors import BadRequest, Conflict, HubError, NotFound, RevisionConflict, TooMany
+from hub.model.event import EventDraft
+from hub.model.record import Kind, Record
+from hub.model.tenant import Account, Application
+from hub.ports.clock import Clock
+from hub.ports.engine import Directory as Store
+
+Changed = Callable[[str, Record | None], None]
+
+_MAX_ID = 256
+_log = logging.getLogger("hub.directory")
+
+
+class Directory:
+    """The records, as this process knows them. Reads never wait; a write returns once it is on disk."""
+
+    def __init__(self, store: Store, clock: Clock, limits: Limits | None = None) -> None:
+        self._store = store
+        self._clock = clock
+        self._limits = limits or Limits()
+        self._devices = Devices()
+        self._records: dict[Kind, dict[str, Record]] = {kind: {} for kind in Kind}
+        self._revisions: dict[tuple[Kind, str], int] = {}
+        self._lines: dict[tuple[Kind, str], tuple[asyncio.Lock, list[None]]] = {}
+        self._writes: set[asyncio.Task[None]] = set()
+        self._followers: dict[Kind, list[Changed]] = {}
+
+    async def load(self) -> None:
+        """Read every record from the store; to be called once, before anything else. Raises Damaged, StorageFailed."""
+        for kind in Kind:
+            for record in await self._store.list(kind):
+                self._remember(record)
+
+    async def settle(self) -> None:
+        """Return when no write is under way; the engine may be stopped after that."""
+        while self._writes:
+            await asyncio.wait(self._writes)
+
+    def follow(self, kind: Kind, changed: Changed) -> None:
+        """Call `changed(id, record or None)` for every record of the kind: those known now, and each later change."""
+        self._followers.setdefault(kind, []).append(changed)
+        for record in self.records(kind):
+            changed(record.id, record)
+
+    # Devices: looking.
+
+    def device(self, account: str, named: str, alias_kinds: Sequence[str] = ()) -> Device | None:
+        """The device of that account by id, else by an alias of these kinds; None if missing or disabled."""
+        return self._devices.named(account, named, alias_kinds)
+
+    def by_name(self, account: str, name: str) -> Device | None:
+        """The device of that account with this endpoint name, when exactly one enabled device has it."""
+        return self._devices.by_name(account, name)
+
+    def devices(self, account: str) -> list[Device]:
+        """All enabled devices of the account, by id."""
+        return self._devices.of(account)
+
+    def all_devices(self) -> list[Device]:
+        """Every enabled device of every account, in no order: what is rebuilt after a start."""
+        return [device for device in self._devices if not device.disabled]
+
+    def held_device(self, account: str, id: str) -> Device | None:
+        """As `device` by id, but a disabled one is found too: for those who declare and enable."""
+        return self._devices.get(account, id)
+
+    def at(self, adapter: str, address: str) -> Device | None:
+        """The enabled device that the adapter calls by this address, in the whole hub."""
+        return self._devices.at(adapter, address)
+
+    def everywhere(self, id: str) -> list[Device]:
+        """The enabled devices with this id in any account: for a device that says its id and not its account."""
+        return self._devices.everywhere(id)
+
+    # Devices: changing.
+
+    async def put_device(
+        self, device: Device, drafts: Sequence[EventDraft] = (), *, secret: bytes | None = None
+    ) -> Device:
+        """Write a device, new or changed, with the events that tell of it in one commit; returns it as stored.
+
+        Without an address it gets `<account>/<id>`. `secret` becomes the device's sealed credential; None
+        leaves the credential as it is. Presence that is revised while the write is under way stays as
+        revised. Raises BadRequest for an impossible id, Conflict (`address-taken`, `alias-taken`) where
+        another device holds the place, TooMany (`too-many-devices`), StorageFailed.
+        """
+        device = self._judged(device)
+        await self._owned(self._write_device(device, tuple(drafts), secret))
+        return self._devices.get(device.account, device.id) or device
+
+    def put_device_soon(self, device: Device) -> Device:
+        """Know a device at once and write it behind, for decisions that cannot wait; later writes stand in line.
+
+        If the commit fails the device is forgotten again and the failure is logged. Raises as `put_device`
+        but for the store.
+        """
+        device = self._judged(device)
+        self._devices.hold(device)
+        self._devices.place(device)
+        self._start(self._write_behind(device))
+        return device
+
+    async def delete_device(self, device: Device, drafts: Sequence[EventDraft] = ()) -> None:
+        """Remove a device and its credential with the events that tell of it in one commit.
+
+        Raises NotFound if it is gone already, StorageFailed.
+        """
+        await self._owned(self._erase_device(device.account, device.id, tuple(drafts)))
+
+    def revise(self, device: Device) -> None:
+        """Change a known device in memory only: presence and last_seen, what is rebuilt after a restart.
+
+        A device that was deleted meanwhile stays deleted.
+        """
+        if self._devices.get(device.account, device.id) is not None:
+            self._devices.place(device)
+
+    # Tenants.
+
+    def account(self, id: str) -> Account | None:
+        """The account, disabled or not; None if there is none."""
+        record = self._records[Kind.ACCOUNT].get(id)
+        return None if record is None else account_of(record)
+
+    def application(self, id: str) -> Application | None:
+        """The application, disabled or not; None if there is none."""
+        record = self._records[Kind.APPLICATION].get(id)
+        return None if record is None else application_of(record)
+
+    def applications(self, account: str) -> list[Application]:
+        """The enabled applications of the account, by id."""
+        found = (application_of(record) for record in self.records(Kind.APPLICATION, account))
+        return [application for application in found if not application.disabled]
+
+    # Records of every kind.
+
+    def record(self, kind: Kind, id: str) -> Record | None:
+        """One record as last committed; a device's (id `<account>/<device>`) is built from what memory knows."""
+        if kind is not Kind.DEVICE:
+            return self._records[kind].get(id)
+        account, _, device_id = id.partition("/")
+        device = self._devices.get(account, device_id)
+        return None if device is None else record_of(device, self._revisions.get((kind, id), 0))
+
+    def records(self, kind: Kind, account: str | None = None) -> list[Record]:
+        """All records of a kind, of one account or of all, by id."""
+        if kind is Kind.DEVICE:
+            ids = (f"{device.account}/{device.id}" for device in self._devices if account in (None, device.account))
+            return [record for id in sorted(ids) if (record := self.record(kind, id)) is not None]
+        kept = self._records[kind]
+        return [kept[id] for id in sorted(kept) if account is None or kept[id].account == account]
+
+    async def put(self, record: Record) -> Record:
+        """Write a record over whatever is known of it; returns it with its new revision. Raises StorageFailed."""
+        if record.kind is Kind.DEVICE:
+            await self.put_device(device_of(record), secret=record.secret)
+        else:
+            await self._owned(self._write(record))
+        return self.record(record.kind, record.id) or record
+
+    async def delete(self, kind: Kind, id: str) -> None:
+        """Remove a record; one that is gone already is no error. Raises StorageFailed."""
+        if kind is not Kind.DEVICE:
+            await self._owned(self._erase(kind, id))
+        elif (device := self._devices.get(*_owner(id))) is not None:
+            await self.delete_device(device)
+
+    # Writing. Each write is a task of the directory's own: a caller that is cancelled while the commit is
+    # under way must not leave memory behind the store.
+
+    async def _owned(self, write: Coroutine[Any, Any, None]) -> None:
+        await asyncio.shield(self._start(write))
+
+    def _start(self, write: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(write, name="directory write")
+        self._writes.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._writes.discard(task)
+        if not task.cancelled():
+            task.exception()  # Told to whoever waits; that the waiter left is no reason for a warning.
+
+    async def _write(self, record: Record) -> None:
+        async with self._line(record.kind, record.id):
+            await self._commit([record])
+
+    async def _write_device(self, device: Device, drafts: tuple[EventDraft, ...], secret: bytes | None) -> None:
+        id = f"{device.account}/{device.id}"
+        async with self._line(Kind.DEVICE, id):
+            before = self._devices.get(device.account, device.id)
+            now = self._clock.now()
+            created = device.created_at or (before and before.created_at) or now
+            device = replace(device, created_at=created, updated_at=now)
+            records = [record_of(device, 0)]
+            if secret is not None:
+                records.append(Record(Kind.CREDENTIAL, id, device.account, {"kind": "secret"}, secret=secret))
+            held = self._devices.hold(device)
+            try:
+                await self._commit(records, drafts, {draft.channel: device.account for draft in drafts}, before)
+            except BaseException:
+                self._devices.let_go(held)
+                raise
+
+    async def _write_behind(self, device: Device) -> None:
+        try:
+            await self._write_device(device, (), None)
+        except HubError as error:
+            if (Kind.DEVICE, f"{device.account}/{device.id}") not in self._revisions:
+                self._devices.remove(device.account, device.id)
+            _log.warning("a device could not be stored: %s", error)
+            raise
+
+    async def _commit(
+        self,
+        records: Sequence[Record],
+        drafts: Sequence[EventDraft] = (),
+        accounts: Mapping[str, str] | None = None,
+        before: Device | None = None,
+    ) -> None:
+        current = [replace(record, revision=self._revisions.get((record.kind, record.id), 0)) for record in records]
+        try:
+            stored = await self._store.put(current, drafts, accounts or {})
+        except RevisionConflict:
+            # Nothing in this process writes past this line of waiters, so memory was wrong. Look again: the
+            # next try shall be an honest one.
+            for record in current:
+                await self._look_again(record.kind, record.id)
+            raise
+        for record in stored:
+            self._remember(record, before)
+
+    async def _erase(self, kind: Kind, id: str) -> None:
+        async with self._line(kind, id):
+            record = self.record(kind, id)
+            if record is not None:
+                await self._store.delete([record])
+                self._forget(kind, id)
+
+    async def _erase_device(self, account: str, id: str, drafts: tuple[EventDraft, ...]) -> None:
+        key = f"{account}/{id}"
+        async with self._line(Kind.DEVICE, key):
+            device = self.record(Kind.DEVICE, key)
+            if device is None:
+                raise NotFound("no such device", code="device-not-found")
+            credential = self.record(Kind.CREDENTIAL, key)
+            doomed = [device] if credential is None else [device, credential]
+            await self._store.delete(doomed, drafts, {draft.channel: account for draft in drafts})
+            for record in doomed:
+                self._forget(record.kind, record.id)
+
+    async def _look_again(self, kind: Kind, id: str) -> None:
+        record = await self._store.get(kind, id)
+        if record is None:
+            self._forget(kind, id)
+        else:
+            self._remember(record)
+
+    @asynccontextmanager
+    async def _line(self, kind: Kind, id: str) -> Any:
+        """Writes of one record, one after the other, first come first served."""
+        lock, standing = self._lines.setdefault((kind, id), (asyncio.Lock(), []))
+        standing.append(None)
+        try:
+            async with lock:
+                yield
+        finally:
+            standing.pop()
+            if not standing:
+                del self._lines[kind, id]
+
+    # Memory.
+
+    def _judged(self, device: Device) -> Device:
+        if not 0 < len(device.id) <= _MAX_ID or "/" in device.id or not device.id.isprintable():
+            raise BadRequest("a device id has 1 to 256 printable characters and no slash", code="bad-device-id")
+        fresh = self._devices.get(device.account, device.id) is None
+        if fresh and self._devices.count(device.account) >= self._limits.devices_per_account:
+            raise TooMany("the account has too many devices", code="too-many-devices")
+        if not device.address:
+            return replace(device, address=f"{device.account}/{device.id}")
+        owner = device.address.partition("/")[0]
+        if owner != device.account and "/" in device.address and owner in self._records[Kind.ACCOUNT]:
+            # The default addresses of another account are its own, taken yet or not.
+            raise Conflict("the address is in use", code="address-taken")
+        return device
+
+    def _remember(self, record: Record, before: Device | None = None) -> None:
+        self._revisions[record.kind, record.id] = record.revision
+        if record.kind is Kind.DEVICE:
+            device = device_of(record)
+            now = self._devices.get(device.account, device.id)
+            if before is not None and now is not None and now is not before:
+                device = replace(device, presence=now.presence, last_seen=now.last_seen)
+            self._devices.place(device)
+        else:
+            self._records[record.kind][record.id] = record
+        for changed in self._followers.get(record.kind, ()):
+            changed(record.id, record)
+
+    def _forget(self, kind: Kind, id: str) -> None:
+        self._revisions.pop((kind, id), None)
+        if kind is Kind.DEVICE:
+            self._devices.remove(*_owner(id))
+        else:
+            self._records[kind].pop(id, None)
+        for changed in self._followers.get(kind, ()):
+            changed(id, None)
+
+
+def _owner(record_id: str) -> tuple[str, str]:
+    account, _, id = record_id.partition("/")
+    return account, id

@@ -1,0 +1,324 @@
+"""Every open call and what becomes of it: its place in line, its claim, its attempts, its end.
+
+The journal is the truth, this is its memory: a call is claimed on disk before its first byte leaves, and the first
+ending wins (decisions B, D). Whose turn it is: `queues.py`. How one attempt runs: `attempt.py`. What follows a failed
+one: `ending.py`. How all this is rebuilt after a restart: `recovery.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from typing import Any
+
+from hub.core.attempt import Attempts
+from hub.core.ending import completion, expired, made, may_repeat
+from hub.core.queues import Queues
+from hub.core.stats import Stats
+from hub.core.tasks import Tasks
+from hub.core.ticket import Ticket, Turn
+from hub.model.call import Call, Order
+from hub.model.device import Device
+from hub.model.errors import Conflict, StorageFailed
+from hub.model.ids import CallId, Incarnation
+from hub.model.outcome import Ending, Outcome
+from hub.ports.adapter import Adapter, DeviceEvent
+from hub.ports.clock import Clock, monotonic_at
+from hub.ports.engine import End, Journal
+
+STORAGE_PAUSE = 1.0
+
+log = logging.getLogger("hub.dispatch")
+
+
+class Dispatch:
+    """Owns every open call in memory. `go` starts sending; before it, tickets only queue up."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        adapters: Mapping[str, Adapter],
+        clock: Clock,
+        incarnation: Incarnation,
+        stats: Stats,
+    ) -> None:
+        self.journal = journal
+        self.adapters = adapters
+        self.clock = clock
+        self.incarnation = incarnation
+        self.stats = stats
+        self.tickets: dict[CallId, Ticket] = {}
+        self.running: Counter[str] = Counter()
+        self.under_way = 0
+        self.queues = Queues(adapters, clock, self._claim_soon, self._park_soon)
+        self.attempts = Attempts(self)
+        self._tasks: Tasks | None = None
+        self._early: list[tuple[Coroutine[Any, Any, object], str]] = []
+        self._quiet: asyncio.Future[None] | None = None
+
+    # -- life -----------------------------------------------------------------------------------
+
+    def go(self, tasks: Tasks) -> None:
+        """Begin to send, with attempts as members of `tasks`."""
+        self._tasks = tasks
+        self.queues.open = True
+        early, self._early = self._early, []
+        for coro, name in early:
+            self.spawn(coro, name)
+        self.queues.pump_all()
+
+    def halt(self) -> None:
+        """Send nothing more. Attempts under way may still end their calls; those that fail stay as the journal has
+        them, for the next start to judge."""
+        self.queues.open = False
+
+    def close(self) -> None:
+        """Let go of everything in memory; the journal has it."""
+        for ticket in self.tickets.values():
+            ticket.quiet()
+        for coro, _ in self._early:
+            coro.close()
+
+    @property
+    def sending(self) -> bool:
+        """Whether attempts may start now."""
+        return self.queues.open
+
+    async def quiet(self, until: float) -> bool:
+        """Wait until no attempt runs, at most to monotonic `until`; whether it came to that."""
+        if self.under_way:
+            quiet = self._quiet = asyncio.get_running_loop().create_future()
+            timer = self.clock.call_at(until, _resolve, quiet)
+            try:
+                await quiet
+            finally:
+                timer.cancel()
+                self._quiet = None
+        return not self.under_way
+
+    def attempt_over(self) -> None:
+        """One attempt less is under way."""
+        self.under_way -= 1
+        if not self.under_way and self._quiet is not None:
+            _resolve(self._quiet)
+
+    def spawn(self, coro: Coroutine[Any, Any, object], name: str) -> None:
+        """Run an attempt or a write as one of the hub's tasks; before `go` it waits for that."""
+        if self._tasks is None:
+            self._early.append((coro, name))
+        else:
+            self._tasks.create_task(coro, name=name)
+
+    # -- joining --------------------------------------------------------------------------------
+
+    def ticket_for(self, call: Call) -> Ticket:
+        """A new ticket, not in line yet."""
+        ticket = Ticket(
+            call,
+            self.queues.lane_for(call),
+            deadline=monotonic_at(self.clock, call.deadline),
+            expires=monotonic_at(self.clock, call.expires_at),
+        )
+        self.tickets[call.id] = ticket
+        self.running[call.spec.application] += 1
+        return ticket
+
+    def join(self, call: Call) -> Ticket:
+        """Give a call its place before its accept commit; one with `ticket.slot` is to be claimed in that commit."""
+        ticket = self.ticket_for(call)
+        self.queues.join(ticket)
+        return ticket
+
+    def forsake(self, tickets: Iterable[Ticket]) -> None:
+        """The accept commit did not happen: forget the tickets, free what they held."""
+        for ticket in tickets:
+            self._drop(ticket)
+            self.queues.pump(ticket.lane)
+
+    def committed(self, tickets: Sequence[Ticket], claimed: frozenset[CallId]) -> None:
+        """The accept commit happened: send what was claimed in it, let the others wait their turn."""
+        for ticket in tickets:
+            ticket.committed = True
+            if ticket.slot and ticket.call.id in claimed:
+                ticket.attempt = 1
+                if self.sending:
+                    self.attempts.start(ticket)
+                else:
+                    self.spawn(self._unclaim(ticket), "release")
+                continue
+            ticket.turn = Turn.QUEUED
+            self.arm_expiry(ticket)
+            if ticket.call.spec.order is Order.LATEST:
+                self._supersede(ticket)
+            self.queues.pump(ticket.lane)
+
+    def line_up(self, ticket: Ticket) -> None:
+        """A recovered ticket stands in line behind the older ones."""
+        self.queues.join(ticket)
+        ticket.turn = Turn.QUEUED
+        self.arm_expiry(ticket)
+
+    def again(self, ticket: Ticket, pause: float, *, parked: bool = False) -> None:
+        """The call waits for another attempt: at the head of its lane, after a pause or when its device shows up."""
+        if ticket.turn is Turn.ENDING:
+            return
+        ticket.quiet()
+        ticket.not_before = self.clock.monotonic() + pause
+        ticket.parked = parked
+        self.queues.back(ticket)
+        self.arm_expiry(ticket)
+        self.queues.pump(ticket.lane)
+
+    # -- claiming -------------------------------------------------------------------------------
+
+    def _claim_soon(self, tickets: list[Ticket]) -> None:
+        self.spawn(self._claim(tickets), "claim")
+
+    def _park_soon(self, ticket: Ticket) -> None:
+        self.spawn(self._park(ticket), "park")
+
+    async def _claim(self, tickets: list[Ticket]) -> None:
+        """Write the intent to send, for all whose turn came in one loop iteration, then send."""
+        open_ = [ticket for ticket in tickets if ticket.turn is Turn.RESERVED]
+        try:
+            claimed = await self.journal.claim([t.call.id for t in open_], self.incarnation, self.clock.now())
+        except StorageFailed as failure:
+            log.warning("claim failed: %s", failure)
+            for ticket in open_:
+                self.again(ticket, STORAGE_PAUSE)
+            return
+        for ticket in open_:
+            if ticket.turn is Turn.ENDING:
+                continue
+            if ticket.call.id not in claimed:
+                log.error("call %s could not be claimed", ticket.call.id)
+                self._drop(ticket)
+                continue
+            ticket.attempt += 1
+            ticket.parked = False
+            if self.sending:
+                self.attempts.start(ticket)
+            else:
+                await self._unclaim(ticket)
+
+    async def _unclaim(self, ticket: Ticket) -> None:
+        """Claimed, but the hub is going down: nothing was sent, so the next start may send it whatever it is."""
+        await self.journal.release([ticket.call.id], self.incarnation)
+
+    async def _park(self, ticket: Ticket) -> None:
+        try:
+            await self.journal.park([ticket.call.id])
+        except StorageFailed as failure:
+            ticket.parked = False
+            log.warning("park failed: %s", failure)
+
+    # -- ending ---------------------------------------------------------------------------------
+
+    def arm_expiry(self, ticket: Ticket) -> None:
+        """Wake up when the call may wait unsent no longer."""
+        if ticket.timer is not None:
+            ticket.timer.cancel()
+        ticket.timer = self.clock.call_at(min(ticket.expires, ticket.deadline), self._expire, ticket)
+
+    def _expire(self, ticket: Ticket) -> None:
+        ticket.timer = None
+        if ticket.turn is Turn.QUEUED:
+            self.end_soon(ticket, expired(ticket.call))
+
+    def _supersede(self, newer: Ticket) -> None:
+        spec = newer.call.spec
+        for older in list(newer.lane.queue):
+            other = older.call.spec
+            if (
+                older is not newer
+                and older.turn is Turn.QUEUED
+                and other.order is Order.LATEST
+                and (other.application, other.device, other.method, other.target)
+                == (spec.application, spec.device, spec.method, spec.target)
+            ):
+                self.end_soon(older, made(Ending.CANCELLED, "SUPERSEDED"))
+
+    def end_soon(self, ticket: Ticket, outcome: Outcome) -> None:
+        """Begin to end a call; whatever else happens to it from now on comes too late."""
+        if ticket.turn is not Turn.ENDING:
+            self._begin_end(ticket)
+            self.spawn(self._write_end(ticket, outcome), "end")
+
+    async def end(self, ticket: Ticket, outcome: Outcome) -> bool:
+        """End a call and return once that is on disk; False if it had ended (or was ending) already."""
+        if ticket.turn is Turn.ENDING:
+            return False
+        self._begin_end(ticket)
+        return await self._write_end(ticket, outcome)
+
+    def _begin_end(self, ticket: Ticket) -> None:
+        ticket.quiet()
+        self.queues.leave(ticket)
+        ticket.turn = Turn.ENDING
+
+    async def _write_end(self, ticket: Ticket, outcome: Outcome) -> bool:
+        call = ticket.call
+        while True:
+            now = self.clock.now()
+            try:
+                offset = await self.journal.finish(End(call.id, outcome, now, (completion(call, outcome, now),)))
+                break
+            except StorageFailed as failure:
+                # The answer is known and must not be lost while there is any hope of writing it.
+                log.warning("the end of call %s could not be written, trying again: %s", call.id, failure)
+                self.stats.storage_failures += 1
+                await self.clock.sleep_until(self.clock.monotonic() + STORAGE_PAUSE)
+        if offset is not None:
+            self.stats.ended[outcome.ending.value] += 1
+        self._drop(ticket)
+        return offset is not None
+
+    def _drop(self, ticket: Ticket) -> None:
+        ticket.quiet()
+        self.queues.leave(ticket)
+        if self.tickets.pop(ticket.call.id, None) is not None:
+            application = ticket.call.spec.application
+            self.running[application] -= 1
+            if not self.running[application]:
+                del self.running[application]
+        for waiter in ticket.waiters or ():
+            _resolve(waiter)
+        ticket.waiters = None
+        self.queues.forget([ticket.lane])
+
+    async def cancel(self, call: CallId) -> None:
+        """End a call at its caller's wish: cancelled, or unknown where it may have happened (decisions C).
+
+        Returns when that is on disk, or at once if there is no such open call. Raises Conflict for a job
+        that the far side holds and the adapter cannot call off.
+        """
+        ticket = self.tickets.get(call)
+        if ticket is None or not ticket.committed or ticket.turn is Turn.ENDING:
+            return
+        held = ticket.turn is Turn.HELD
+        if held:
+            adapter = self.adapters.get(ticket.lane.adapter)
+            if adapter is None or adapter.capabilities.cancel != "remote":
+                raise Conflict("the far side holds this call and cannot call it off", code="cannot-cancel")
+        unsent = ticket.turn in (Turn.QUEUED, Turn.RESERVED)
+        scope = ticket.scope
+        await self.end(ticket, made(Ending.CANCELLED if unsent or held or may_repeat(ticket.call) else Ending.UNKNOWN))
+        if scope is not None:
+            scope.cancel()
+
+    def remove_device(self, device: Device) -> None:
+        """A device left for good: what was not sent to it never will be (decisions E1)."""
+        for ticket in self.queues.of_device(device.adapter, device.address):
+            if ticket.turn is Turn.QUEUED:
+                self.end_soon(ticket, made(Ending.REMOVED))
+
+    async def late(self, adapter: str, event: DeviceEvent) -> bool:
+        """An answer outside its attempt: it ends the call if the call is still open, else it is only noted."""
+        return await self.attempts.late(adapter, event)
+
+
+def _resolve(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -1,0 +1,140 @@
+"""From what happened to an outcome, and from an outcome to the completion that tells of it. Pure.
+
+The retry rule lives here as one function (`after_error`), because it is the hub's central promise: NOT_SENT may
+always go again, MAYBE only where repeating does no harm, and what may have happened is said plainly.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from hub.model.call import Call, OnUncertain
+from hub.model.event import EventDraft, EventKind
+from hub.model.lifecycle import ENDINGS
+from hub.model.outcome import Ending, Outcome
+from hub.ports.adapter import (
+    Busy,
+    CallError,
+    Delivery,
+    DeviceResponse,
+    DeviceTimeout,
+    NotConnected,
+    Unreachable,
+)
+
+BACKOFF_FIRST = 1.0
+BACKOFF_MOST = 30.0
+
+
+class Next(enum.Enum):
+    """What follows an attempt without an answer.
+
+    PARK and AGAIN cost no retry; RETRY does; LINGER waits for a late answer up to the attempt's deadline.
+    """
+
+    PARK = "park"
+    AGAIN = "again"
+    RETRY = "retry"
+    LINGER = "linger"
+    END = "end"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The next step, with the outcome if it is the end and the pause before another attempt."""
+
+    next: Next
+    outcome: Outcome | None = None
+    pause: float = 0.0
+
+
+def may_repeat(call: Call) -> bool:
+    """Whether sending the call twice does no harm, or the caller said that he takes it."""
+    return call.idempotent or call.spec.on_uncertain is OnUncertain.RESEND
+
+
+def backoff(tries: int) -> float:
+    """Seconds before the next attempt after `tries` failed ones: 1, 2, 4 ... 30."""
+    return float(min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** min(tries, 10)))
+
+
+def after_error(call: Call, error: CallError, retries_used: int) -> Step:
+    """What to do when an attempt brought no answer (decisions B2, spec of the adapter contract)."""
+    pause = error.retry_after if error.retry_after is not None else backoff(retries_used)
+    if error.delivery is Delivery.NOT_SENT:
+        if isinstance(error, NotConnected):
+            return Step(Next.PARK, pause=pause)
+        if isinstance(error, Busy):
+            return Step(Next.AGAIN, pause=pause)
+        if not isinstance(error, Unreachable | DeviceTimeout):
+            return Step(Next.END, _of_error(Ending.REFUSED, error))
+    elif not may_repeat(call):
+        if isinstance(error, DeviceTimeout):
+            return Step(Next.END, made(Ending.UNKNOWN))
+        return Step(Next.LINGER)
+    if retries_used < call.spec.retries:
+        return Step(Next.RETRY, pause=pause)
+    if isinstance(error, DeviceTimeout):
+        return Step(Next.END, made(Ending.TIMED_OUT))
+    return Step(Next.END, _of_error(Ending.UNREACHABLE, error))
+
+
+def _of_error(ending: Ending, error: CallError) -> Outcome:
+    return Outcome(ending, error.status, error=error.code, native={"detail": error.detail} if error.detail else {})
+
+
+def made(ending: Ending, word: str | None = None, status: int | None = None) -> Outcome:
+    """An outcome that the hub makes by itself, in the words of the table in `model/lifecycle.py`."""
+    words = ENDINGS[ending]
+    return Outcome(ending, words.status if status is None else status, error=words.word if word is None else word)
+
+
+def expired(call: Call) -> Outcome:
+    """The outcome of a call that was never sent: told by what the caller asked (decisions C)."""
+    if call.spec.echo.get("expiry_set", call.spec.expiry is not None):
+        return made(Ending.EXPIRED)
+    return made(Ending.EXPIRED, "NOT_CONNECTED", 503)
+
+
+def answered(response: DeviceResponse, at: datetime) -> Outcome:
+    """The outcome of an answer. Every 2xx is told as 200; the device's own figure stays in `native`."""
+    good = 200 <= response.status < 300
+    native = dict(response.native)
+    if good and response.status != 200:
+        native.setdefault("status", response.status)
+    return Outcome(
+        ending=Ending.ANSWERED if good else Ending.DEVICE_ERROR,
+        status=200 if good else response.status,
+        payload=response.payload,
+        content_type=response.content_type,
+        max_age=None if response.max_age is None else timedelta(seconds=response.max_age),
+        error=None if good else str(native.get("error") or ENDINGS[Ending.DEVICE_ERROR].word),
+        device_time=at,
+        native=native,
+    )
+
+
+def completion(call: Call, outcome: Outcome, at: datetime) -> EventDraft:
+    """The one event that tells how a call ended."""
+    spec = call.spec
+    return EventDraft(
+        channel=spec.channel,
+        kind=EventKind.COMPLETION,
+        body={
+            "call_id": call.id,
+            "ref": spec.ref,
+            "device": spec.device,
+            "status": outcome.status,
+            "payload": outcome.payload,
+            "content_type": outcome.content_type,
+            "max_age": None if outcome.max_age is None else int(outcome.max_age.total_seconds()),
+            "error": outcome.error,
+            "ending": outcome.ending.value,
+            "dialect": spec.dialect,
+            "echo": dict(spec.echo),
+            "ended_at": at.isoformat(timespec="milliseconds"),
+            "native": dict(outcome.native),
+        },
+    )

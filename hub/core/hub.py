@@ -1,0 +1,175 @@
+"""The core as one value: what dialects, delivery and the composition root hold on to.
+
+`running()` is its life: engine, directory and open calls are loaded first, then adapters start, then calls
+are sent and requests taken; at the end the order is reversed. `drain` comes before the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+from hub.core.access import Access
+from hub.core.calls import Calls
+from hub.core.channels import Channels
+from hub.core.context import Context
+from hub.core.directory import Directory
+from hub.core.dispatch import Dispatch
+from hub.core.intake import Intake
+from hub.core.limits import Limits
+from hub.core.observe import Observing
+from hub.core.presence import PresenceBook
+from hub.core.recovery import Recovery
+from hub.core.stats import Stats
+from hub.core.sweep import Sweep
+from hub.core.tasks import Tasks
+from hub.model.errors import Unavailable
+from hub.model.event import Event
+from hub.model.ids import new_incarnation
+from hub.ports.adapter import Adapter
+from hub.ports.clock import Clock
+from hub.ports.engine import Engine
+
+ADAPTER_GRACE = 1.0
+ADAPTER_START = 10.0
+
+log = logging.getLogger("hub")
+
+
+class HubState(enum.Enum):
+    """Where the hub's own life stands."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+
+
+class Hub:
+    """Everything below the dialects, composed. `adapters` maps a name to (adapter, its settings)."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        adapters: Mapping[str, tuple[Adapter, Mapping[str, Any]]],
+        clock: Clock,
+        limits: Limits | None = None,
+    ) -> None:
+        self.clock = clock
+        self.engine = engine
+        self.limits = limits or Limits()
+        self.incarnation = new_incarnation()
+        self.stats = Stats()
+        self.state = HubState.STARTING
+        self.adapters: dict[str, Adapter] = {}
+        self.broken: dict[str, str] = {}
+        self._configured = dict(adapters)
+        self._contexts: dict[str, Context] = {}
+        self._tasks = Tasks()
+        self.directory = Directory(engine.directory, clock, self.limits)
+        self.access = Access(self.directory, clock, self.limits, self.stats)
+        self.channels = Channels(engine.log, self.limits, clock)
+        self.dispatch = Dispatch(engine.journal, self.adapters, clock, self.incarnation, self.stats)
+        self.presence = PresenceBook(self.directory, self.dispatch, clock, self.stats)
+        self.observe = Observing(self.directory, self.adapters, engine.log, clock)
+        self.calls = Calls(engine.journal, self.dispatch, clock)
+        self.intake = Intake(
+            engine.journal, self.directory, self.access, self.channels, self.dispatch, self.adapters, clock,
+            self.incarnation, self.limits, self.stats,
+        )
+        self.sweep = Sweep(engine, self.dispatch, self.presence, clock, self.limits)
+
+    @asynccontextmanager
+    async def running(self, declare: Any = None) -> AsyncIterator[Hub]:
+        """Live from here to the end of the block. `declare(hub)` is awaited once the directory is loaded, before
+        any device may come: it brings in what the configuration declares.
+
+        Raises Locked, Damaged, StorageFailed when the engine cannot start.
+        """
+        await self.engine.start(self._committed)
+        try:
+            await self.directory.load()
+            if declare is not None:
+                await declare(self)
+            self.observe.load()
+            recovery = Recovery(self.dispatch)
+            # Adapters are known before the calls are, since lanes are the adapters' words, but start after them.
+            self.adapters.update({name: adapter for name, (adapter, _) in self._configured.items()})
+            await recovery.load()
+            try:
+                await self._start_adapters()
+                self.dispatch.go(self._tasks)
+                recovery.go()
+                self.observe.go(self._tasks)
+                self._tasks.create_task(self.sweep.run(), name="sweep")
+                self.intake.closed = None
+                self.state = HubState.READY
+                yield self
+            finally:
+                await self._wind_up()
+        finally:
+            await self.directory.settle()
+            await self.engine.stop()
+            self.state = HubState.STOPPED
+
+    def _committed(self, events: Sequence[Event]) -> None:
+        self.stats.events += len(events)
+        self.channels.on_commit(events)
+
+    async def drain(self, grace: timedelta) -> None:
+        """Take nothing more, send nothing more, and let attempts under way end, for at most `grace`.
+
+        Those who wait for an ending are told how their call stands. Nothing accepted is lost: what has not ended
+        goes on at the next start.
+        """
+        if self.state is not HubState.READY:
+            return
+        self.state = HubState.DRAINING
+        self.intake.closed = Unavailable("the hub is going down", code="draining", retry_after=1)
+        self.dispatch.halt()
+        self.observe.halt()
+        await self.dispatch.quiet(self.clock.monotonic() + grace.total_seconds())
+        self.calls.wake_waiters()
+
+    async def _start_adapters(self) -> None:
+        async with asyncio.TaskGroup() as starting:
+            for name in list(self.adapters):
+                starting.create_task(self._start_adapter(name))
+
+    async def _start_adapter(self, name: str) -> None:
+        """Start one adapter; one that fails shows in the health and stops nobody else."""
+        adapter, settings = self._configured[name]
+        context = self._contexts[name] = Context(self, name, settings)
+        try:
+            async with asyncio.timeout(ADAPTER_START):
+                await adapter.start(context)
+        except Exception as error:
+            log.exception("adapter %s did not start", name)
+            self.broken[name] = type(error).__name__
+            await context.close()
+            del self.adapters[name]
+
+    async def _wind_up(self) -> None:
+        self.state = HubState.DRAINING
+        self.intake.closed = Unavailable("the hub is going down", code="draining", retry_after=1)
+        self.dispatch.halt()
+        self.observe.halt()
+        self.calls.wake_waiters()
+        async with asyncio.TaskGroup() as stopping:
+            for name, adapter in self.adapters.items():
+                stopping.create_task(self._stop_adapter(name, adapter))
+        await self._tasks.close()
+        self.dispatch.close()
+
+    async def _stop_adapter(self, name: str, adapter: Adapter) -> None:
+        try:
+            async with asyncio.timeout(2 * ADAPTER_GRACE):
+                await adapter.stop(ADAPTER_GRACE)
+        except Exception:
+            log.exception("adapter %s did not stop", name)
+        await self._contexts[name].close()

@@ -1,0 +1,288 @@
+"""Intake: each request is judged on its own, the good ones are taken on in one commit (guarantees A1 to A7).
+
+A refused request leaves no trace and never has a completion. What is accepted is on disk before
+`submit` returns; a caller that goes away in the middle changes nothing about that.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import anyio
+
+from hub.core.access import Access
+from hub.core.attempt import request_of
+from hub.core.channels import Channels
+from hub.core.directory import Directory
+from hub.core.dispatch import Dispatch
+from hub.core.limits import Limits
+from hub.core.stats import Stats
+from hub.model.call import Call, CallSpec, Stage
+from hub.model.device import Device, Presence, Registration
+from hub.model.errors import (
+    BadRequest,
+    IdempotencyConflict,
+    MethodNotAllowed,
+    NotFound,
+    Refusal,
+    StorageFailed,
+    TooLarge,
+    TooMany,
+    Unavailable,
+)
+from hub.model.event import Position
+from hub.model.ids import CallId, CallIds, Incarnation
+from hub.model.principal import Principal
+from hub.ports.adapter import Adapter, CallError, Checks
+from hub.ports.clock import Clock
+from hub.ports.engine import IdempotencyMark, Journal, Remembered
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """A caller's Idempotency-Key with the fingerprint of the request that carries it."""
+
+    key: str
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A call that the hub answers for; `position` is its channel's position before the completion."""
+
+    call: Call
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One verdict per request, in order. `replayed`: the first answer again, nothing was executed."""
+
+    verdicts: tuple[Taken | Refusal, ...]
+    replayed: bool = False
+
+
+class Intake:
+    """The one door through which calls come in, whatever language they were asked in."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        directory: Directory,
+        access: Access,
+        channels: Channels,
+        dispatch: Dispatch,
+        adapters: Mapping[str, Adapter],
+        clock: Clock,
+        incarnation: Incarnation,
+        limits: Limits,
+        stats: Stats,
+    ) -> None:
+        self._journal = journal
+        self._directory = directory
+        self._access = access
+        self._channels = channels
+        self._dispatch = dispatch
+        self._adapters = adapters
+        self._clock = clock
+        self._incarnation = incarnation
+        self._limits = limits
+        self._stats = stats
+        self._ids = CallIds()
+        self.closed: Unavailable | None = Unavailable("the hub is starting", code="starting", retry_after=1)
+
+    async def submit(
+        self,
+        principal: Principal,
+        specs: Sequence[CallSpec],
+        idempotency: Idempotency | None = None,
+        *,
+        declared_ok: bool = True,
+        queue_limit: int | None = None,
+        alias_kinds: Sequence[str] = (),
+    ) -> Submission:
+        """Judge each request and take responsibility for the good ones, in one commit.
+
+        `declared_ok=False` refuses a device that never registered; `queue_limit` bounds the unsent calls of this
+        dialect per device. Refusals are verdicts, in order. Raises IdempotencyConflict, TooMany (rate of the key),
+        Unavailable (starting, draining), StorageFailed (nothing was taken on).
+        """
+        if self.closed is not None:
+            raise self.closed
+        if idempotency is not None:
+            mark = await self._journal.recall(principal.application, idempotency.key, self._clock.now())
+            if mark is not None:
+                return await self._replay(mark, idempotency)
+        self._access.take_call(principal, len(specs))
+        now = self._clock.now()
+        queued: Counter[tuple[str, str]] = Counter()
+        judged: list[Call | Refusal] = []
+        for spec in specs:
+            try:
+                judged.append(self._judge(spec, now, declared_ok, queue_limit, alias_kinds, queued))
+            except Refusal as refusal:
+                self._stats.refused[refusal.code] += 1
+                judged.append(refusal)
+        calls = [call for call in judged if isinstance(call, Call)]
+        if not calls:
+            return Submission(tuple(v for v in judged if isinstance(v, Refusal)))
+        positions: dict[str, Position] = {}
+        for call in calls:
+            name = call.spec.channel
+            if name not in positions:
+                positions[name] = (await self._channels.open(name, call.spec.account)).position
+        if len(specs) == 1 or not any(isinstance(v, Refusal) for v in judged):
+            verdicts: tuple[Taken | Refusal, ...] = tuple(Taken(c, positions[c.spec.channel]) for c in calls)
+        else:
+            verdicts = tuple(v if isinstance(v, Refusal) else Taken(v, positions[v.spec.channel]) for v in judged)
+        # From here on a caller that goes away must not tear the commit from what follows it.
+        with anyio.CancelScope(shield=True):
+            remembered = await self._take_on(calls, positions, idempotency, principal, now)
+        if remembered is not None:
+            assert idempotency is not None
+            return await self._replay(remembered, idempotency)
+        return Submission(verdicts)
+
+    async def _take_on(
+        self,
+        calls: Sequence[Call],
+        positions: Mapping[str, Position],
+        idempotency: Idempotency | None,
+        principal: Principal,
+        now: datetime,
+    ) -> IdempotencyMark | None:
+        if self.closed is not None:
+            raise self.closed
+        tickets = [self._dispatch.join(call) for call in calls]
+        mark = None if idempotency is None else self._mark(calls, positions, idempotency, principal, now)
+        try:
+            result = await self._journal.accept(
+                calls, self._incarnation, [t.call.id for t in tickets if t.slot], mark
+            )
+        except BaseException:
+            self._dispatch.forsake(tickets)
+            self._stats.storage_failures += 1
+            raise
+        if isinstance(result, Remembered):
+            self._dispatch.forsake(tickets)
+            return result.mark
+        self._stats.accepted += len(calls)
+        self._dispatch.committed(tickets, result.claimed)
+        return None
+
+    def _mark(
+        self,
+        calls: Sequence[Call],
+        positions: Mapping[str, Position],
+        idempotency: Idempotency,
+        principal: Principal,
+        now: datetime,
+    ) -> IdempotencyMark:
+        # Kept for 24 h after the completion, which is at the latest at the deadline (A6).
+        last = max(call.deadline for call in calls)
+        return IdempotencyMark(
+            application=principal.application,
+            key=idempotency.key,
+            fingerprint=idempotency.fingerprint,
+            expires_at=max(last + timedelta(hours=1), last + self._limits.idempotency, now),
+            calls=tuple(call.id for call in calls),
+            answer={name: [position.epoch, position.offset] for name, position in positions.items()},
+        )
+
+    async def _replay(self, mark: IdempotencyMark, idempotency: Idempotency) -> Submission:
+        if mark.fingerprint != idempotency.fingerprint:
+            raise IdempotencyConflict("this Idempotency-Key came with another request before")
+        verdicts: list[Taken | Refusal] = []
+        for call_id in mark.calls:
+            state = await self._journal.get(CallId(call_id))
+            if state is None:
+                raise StorageFailed("a remembered call is not in the journal")
+            epoch, offset = (mark.answer or {})[state.call.spec.channel]
+            verdicts.append(Taken(state.call, Position(epoch, offset)))
+        self._stats.replayed += 1
+        return Submission(tuple(verdicts), replayed=True)
+
+    def _judge(
+        self,
+        spec: CallSpec,
+        now: datetime,
+        declared_ok: bool,
+        queue_limit: int | None,
+        alias_kinds: Sequence[str],
+        queued: Counter[tuple[str, str]],
+    ) -> Call:
+        device = self._directory.device(spec.account, spec.device, alias_kinds)
+        if device is None or (not declared_ok and device.registration is not Registration.REGISTERED):
+            raise NotFound("no such device", code="device-not-found")
+        if device.id != spec.device:
+            spec = replace(spec, device=device.id)
+        self._within_limits(spec, queue_limit, queued)
+        call = self._call(spec, device, now)
+        adapter = self._adapters.get(device.adapter)
+        if adapter is not None:
+            self._check(adapter, call)
+        queued[spec.device, spec.dialect] += 1
+        return call
+
+    def _within_limits(self, spec: CallSpec, queue_limit: int | None, queued: Counter[tuple[str, str]]) -> None:
+        if len(spec.payload) > self._limits.payload:
+            raise TooLarge(f"a payload has at most {self._limits.payload} bytes", code="payload-too-large")
+        if self._dispatch.running[spec.application] + queued.total() >= self._limits.running_per_account:
+            raise TooMany("too many calls are open", code="too-many-calls", retry_after=1)
+        most = self._limits.waiting if queue_limit is None else queue_limit
+        waiting = self._dispatch.queues.waiting(spec.account, spec.device, spec.dialect)
+        if waiting + queued[spec.device, spec.dialect] >= most:
+            raise TooMany(f"{most} calls wait for this device already", code="queue-full", retry_after=1)
+
+    def _call(self, spec: CallSpec, device: Device, now: datetime) -> Call:
+        adapter = self._adapters.get(device.adapter)
+        timeout, idempotent, lane, stage = self._limits.timeout, False, device.address, Stage.PARKED
+        if adapter is not None:
+            away = adapter.presence(device.address) in (Presence.ASLEEP, Presence.OFFLINE)
+            stage = Stage.PARKED if away else Stage.ACCEPTED
+            timeout = timedelta(seconds=adapter.capabilities.attempt_timeout)
+            idempotent = spec.method in adapter.capabilities.idempotent_methods
+            lane = adapter.lane(device.address)
+        timeout = spec.timeout if spec.timeout is not None else timeout
+        expiry = spec.expiry if spec.expiry is not None else timeout
+        return Call(
+            id=self._ids.make(now),
+            spec=spec,
+            adapter=device.adapter,
+            address=device.address,
+            lane=lane,
+            idempotent=idempotent,
+            accepted_at=now,
+            expires_at=now + expiry,
+            timeout=timeout,
+            deadline=now + expiry + timeout,
+            stage=stage,
+        )
+
+    def _check(self, adapter: Adapter, call: Call) -> None:
+        caps = adapter.capabilities
+        if call.spec.method not in caps.methods:
+            raise MethodNotAllowed(f"this device takes no {call.spec.method}")
+        if len(call.spec.payload) > caps.max_payload:
+            raise TooLarge(f"this device takes payloads of at most {caps.max_payload} bytes", code="payload-too-large")
+        if not isinstance(adapter, Checks):
+            return
+        try:
+            adapter.check(request_of(call, 0, self._clock.monotonic() + call.timeout.total_seconds()))
+        except CallError as error:
+            raise _refusal(error) from None
+
+
+def _refusal(error: CallError) -> Refusal:
+    match error.status:
+        case 404:
+            return NotFound(error.detail or "no such resource", code="resource-not-found")
+        case 405:
+            return MethodNotAllowed(error.detail or "this resource does not take this method")
+        case 413:
+            return TooLarge(error.detail, code="payload-too-large")
+        case _:
+            return BadRequest(error.detail or "the device cannot take this request")

@@ -1,0 +1,180 @@
+"""What devices report about themselves: they come, stay, sleep, leave; and what the hub tells of it.
+
+Registrations are facts on disk, told to every application of the account in the same commit (decisions A1, E).
+Presence is memory: it is rebuilt as devices are heard from.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from hub.core.channels import DEFAULT
+from hub.core.directory import Directory
+from hub.core.dispatch import Dispatch
+from hub.core.stats import Stats
+from hub.model.device import Device, Presence, Registration, Resource
+from hub.model.event import EventDraft, EventKind
+from hub.ports.adapter import DeviceEvent
+from hub.ports.adapter import EventKind as Heard
+from hub.ports.clock import Clock
+
+log = logging.getLogger("hub.presence")
+audit = logging.getLogger("hub.audit")
+
+
+class PresenceBook:
+    """Keeps the directory in step with what adapters report, and wakes the lanes of devices that show up."""
+
+    def __init__(self, directory: Directory, dispatch: Dispatch, clock: Clock, stats: Stats) -> None:
+        self._directory = directory
+        self._dispatch = dispatch
+        self._clock = clock
+        self._stats = stats
+
+    async def hear(self, adapter: str, event: DeviceEvent, home: str | None) -> Device | None:
+        """Take in one report; returns the device (None for an unknown one) once what must be on disk is there.
+
+        `home` is the account in which unknown devices of this adapter are created, if the configuration names one.
+        """
+        device = self._directory.at(adapter, event.device)
+        if event.kind is Heard.REGISTERED:
+            return await self._registered(adapter, event, device, home)
+        if device is None:
+            log.debug("%s from an unknown device of %s", event.kind.value, adapter)
+            return None
+        match event.kind:
+            case Heard.UPDATED:
+                return await self._updated(event, device)
+            case Heard.DEREGISTERED:
+                return await self.gone(device, Registration.DEREGISTERED)
+            case Heard.EXPIRED:
+                return await self.gone(device, Registration.EXPIRED)
+            case Heard.ASLEEP:
+                return self._seen(device, Presence.ASLEEP)
+            case Heard.OFFLINE:
+                return self._seen(device, Presence.OFFLINE)
+            case _:
+                return self._awake(device)
+
+    async def _registered(
+        self, adapter: str, event: DeviceEvent, device: Device | None, home: str | None
+    ) -> Device | None:
+        attrs, now = event.attrs, self._clock.now()
+        if device is None:
+            if home is None:
+                log.warning("registration of an unknown device of adapter %s was ignored", adapter)
+                return None
+            device = Device(
+                id=str(attrs.get("id") or event.device), account=home, adapter=adapter, address=event.device,
+                created_at=now,
+            )
+        told = _described(device, attrs, now)
+        same_life = (
+            device.registration is Registration.REGISTERED
+            and device.boot is not None
+            and device.boot == told.boot
+            and device.resources == told.resources
+        )
+        if same_life:
+            # The same run of the device says hello again (the hub was away, not the device): nothing new to tell.
+            return self._awake(device)
+        stored = await self._directory.put_device(
+            replace(told, registration=Registration.REGISTERED, presence=Presence.ONLINE, last_seen=now),
+            self._tell(told, EventKind.REGISTERED, _registration_body(told)),
+        )
+        audit.info("registered", extra={"device": stored.id, "account": stored.account, "adapter": adapter})
+        self._dispatch.queues.wake(stored.adapter, stored.address)
+        return stored
+
+    async def _updated(self, event: DeviceEvent, device: Device) -> Device:
+        now = self._clock.now()
+        told = replace(_described(device, event.attrs, now), registration=Registration.REGISTERED)
+        stored = await self._directory.put_device(
+            replace(told, presence=Presence.ONLINE, last_seen=now),
+            self._tell(told, EventKind.UPDATED, _registration_body(told)),
+        )
+        self._dispatch.queues.wake(stored.adapter, stored.address)
+        return stored
+
+    async def gone(self, device: Device, how: Registration) -> Device:
+        """A registration ended, by the device's word or by its age; told once."""
+        if device.registration is not Registration.REGISTERED:
+            return device
+        kind = EventKind.DEREGISTERED if how is Registration.DEREGISTERED else EventKind.EXPIRED
+        left = replace(device, registration=how, presence=Presence.OFFLINE, expires_at=None)
+        # In memory first: a second report of the same end, on its way already, finds it told.
+        self._directory.revise(left)
+        stored = await self._directory.put_device(left, self._tell(left, kind, _who(left)))
+        audit.info(how.value, extra={"device": device.id, "account": device.account, "adapter": device.adapter})
+        self._dispatch.remove_device(stored)
+        return stored
+
+    def _awake(self, device: Device) -> Device:
+        seen = self._seen(device, Presence.ONLINE)
+        self._dispatch.queues.wake(device.adapter, device.address)
+        return seen
+
+    def _seen(self, device: Device, presence: Presence) -> Device:
+        heard = presence is Presence.ONLINE
+        seen = replace(device, presence=presence, last_seen=self._clock.now() if heard else device.last_seen)
+        self._directory.revise(seen)
+        return seen
+
+    async def expire(self) -> None:
+        """End the registrations whose time is over."""
+        now = self._clock.now()
+        for device in self._directory.all_devices():
+            over = device.expires_at is not None and device.expires_at <= now
+            if over and device.registration is Registration.REGISTERED:
+                await self.gone(device, Registration.EXPIRED)
+
+    def _tell(self, device: Device, kind: EventKind, body: dict[str, Any]) -> list[EventDraft]:
+        return [
+            EventDraft(f"{application.id}/{DEFAULT}", kind, body)
+            for application in self._directory.applications(device.account)
+        ]
+
+
+def _described(device: Device, attrs: Any, now: datetime) -> Device:
+    """The device with what a registration or an update says of it; what is not said stays."""
+    lifetime = attrs.get("lifetime")
+    links = attrs.get("links")
+    return replace(
+        device,
+        name=attrs.get("name") or device.name,
+        type=attrs.get("type") or device.type,
+        queue_mode=bool(attrs.get("queue_mode", device.queue_mode)),
+        resources=device.resources if links is None else tuple(links),
+        boot=attrs.get("boot") or device.boot,
+        expires_at=device.expires_at if lifetime is None else now + timedelta(seconds=float(lifetime)),
+        attrs={**device.attrs, **({"location": attrs["location"]} if "location" in attrs else {})},
+        created_at=device.created_at or now,
+        updated_at=now,
+    )
+
+
+def _who(device: Device) -> dict[str, Any]:
+    return {"device": device.id, "name": device.name}
+
+
+def _registration_body(device: Device) -> dict[str, Any]:
+    return {
+        **_who(device),
+        "type": device.type,
+        "queue_mode": device.queue_mode,
+        "resources": [_resource_body(resource) for resource in device.resources],
+    }
+
+
+def _resource_body(resource: Resource) -> dict[str, Any]:
+    said = {
+        "uri": resource.path,
+        "rt": resource.resource_type,
+        "if": resource.interface,
+        "ct": resource.content_type,
+        "obs": resource.observable,
+    }
+    return {key: value for key, value in said.items() if value is not None}

@@ -1,0 +1,33 @@
+"""What listening needs of the hub, as one value: streams, polls and a dialect's own sockets are given it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hub.core.channels import Channels
+from hub.core.limits import Limits
+from hub.delivery.lane import Lanes
+from hub.delivery.openings import Openings
+from hub.delivery.seats import Seats
+from hub.ports.clock import Clock
+from hub.ports.engine import ChannelLog
+
+
+class Listening:
+    """The listeners' side of the hub. `watch` is `Access.watch`: it tells when a key is revoked."""
+
+    def __init__(
+        self,
+        channels: Channels,
+        log: ChannelLog,
+        limits: Limits,
+        clock: Clock,
+        watch: Callable[[str, Callable[[], None]], Callable[[], None]],
+    ) -> None:
+        self.channels = channels
+        self.log = log
+        self.limits = limits
+        self.clock = clock
+        self.lanes = Lanes()
+        self.seats = Seats()
+        self.openings = Openings(limits, clock, watch)

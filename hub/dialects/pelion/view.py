@@ -1,0 +1,104 @@
+"""The Connect form of a channel: NotificationMessages that carry many items, only the non-empty lists. Pure.
+
+Every success is a 200. An outcome of 500 and above has a message of its own, because a vendor's SDK throws away
+a whole message whose failures are all of that kind. The last item's place stands beside the lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+
+from hub.delivery.envelope import LISTS, async_response, endpoint, notification
+from hub.dialects.pelion.wire import Serialization
+from hub.model.event import Event, EventKind, Gap, Position
+
+_EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class PelionView:
+    """The view of one channel record.
+
+    `made` is the channel's head when the record was made: of the events up to it only completions are shown, so that
+    an early request keeps its answer and nothing else of the past is told (decisions G).
+    """
+
+    options: Serialization = field(default_factory=Serialization)
+    made: Position = field(default_factory=lambda: Position("", 0))
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for equal options and equal beginnings."""
+        return ("pelion", self.options, self.made)
+
+    @property
+    def binary(self) -> bool:
+        """Messages are text."""
+        return False
+
+    def render(self, events: Sequence[Event]) -> list[bytes]:
+        """The messages that tell of these events; none if all of them are filtered."""
+        return [orjson.dumps(self._message(batch)) for batch in self._batches(events)]
+
+    def gap(self, gap: Gap, channel: str, epoch: str) -> bytes | None:
+        """A message without items whose extra member tells what is missing; the SDKs ignore it."""
+        told = {"from": gap.start, "to": gap.end, "next": gap.next, "reason": gap.reason}
+        return orjson.dumps({"gap": told, "epoch": epoch, "offset": gap.next})
+
+    def shows(self, event: Event) -> bool:
+        """Whether the event is told at all."""
+        if event.kind is EventKind.COMPLETION:
+            return True
+        old = event.epoch == self.made.epoch and event.offset <= self.made.offset
+        return not old and event.kind is not EventKind.PROGRESS
+
+    def _batches(self, events: Sequence[Event]) -> Iterator[list[Event]]:
+        batch: list[Event] = []
+        for event in events:
+            if not self.shows(event):
+                continue
+            alone = event.kind is EventKind.COMPLETION and event.body["status"] >= 500
+            if batch and (alone or len(batch) >= self.options.max_chunk_size):
+                yield batch
+                batch = []
+            batch.append(event)
+            if alone:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    def _message(self, batch: Sequence[Event]) -> dict[str, Any]:
+        message: dict[str, Any] = {}
+        for event in batch:
+            message.setdefault(LISTS[event.kind], []).append(self._item(event))
+        message["epoch"] = batch[-1].epoch
+        message["offset"] = batch[-1].offset
+        return message
+
+    def _item(self, event: Event) -> Any:
+        body = event.body
+        match event.kind:
+            case EventKind.COMPLETION:
+                item = async_response(body)
+            case EventKind.NOTIFICATION:
+                item = notification(body)
+            case EventKind.REGISTERED | EventKind.UPDATED:
+                item = endpoint(body)
+            case _:
+                if not self.options.deregistrations_as_object:
+                    return body["device"]
+                item = {"ep": body["device"]}
+        if self.options.include_uid:
+            item["uid"] = f"{event.epoch}-{event.offset}"
+        if self.options.include_timestamp:
+            item["timestamp"] = (event.at - _EPOCH) // _MILLISECOND
+        if self.options.include_original_ep and body.get("name") is not None:
+            item["original-ep"] = body["name"]
+        return item

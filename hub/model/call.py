@@ -1,0 +1,112 @@
+"""A call: what was asked (CallSpec), what the hub took responsibility for (Call), how it stands (CallState).
+
+Inside the hub a payload is bytes, a duration a timedelta, a moment an aware datetime. Wire words
+stay in the dialects; `echo` carries what a dialect wants back untouched when the call has ended.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from hub.model.ids import CallId, Incarnation
+from hub.model.outcome import Outcome
+
+
+class Stage(enum.Enum):
+    """Where a call stands. The moves between stages are the table of `lifecycle.py`."""
+
+    ACCEPTED = "accepted"
+    PARKED = "parked"
+    SENT = "sent"
+    WAITING = "waiting"
+    DONE = "done"
+
+
+class Order(enum.Enum):
+    """How a call stands to the others for its device.
+
+    SERIAL: sent in order of acceptance. PARALLEL: may overtake, as far as the adapter's window
+    allows. LATEST: replaces earlier unsent LATEST calls for the same device, method and target.
+    """
+
+    SERIAL = "serial"
+    PARALLEL = "parallel"
+    LATEST = "latest"
+
+
+class OnUncertain(enum.Enum):
+    """What to do when a call that is not idempotent may have happened: say so, or send it again."""
+
+    REPORT = "report"
+    RESEND = "resend"
+
+
+@dataclass(frozen=True, slots=True)
+class CallSpec:
+    """What was asked, unjudged. `channel` is the full name `<application>/<name>`."""
+
+    account: str
+    application: str
+    ref: str
+    device: str
+    method: str
+    target: str
+    channel: str
+    dialect: str
+    payload: bytes = b""
+    content_type: str | None = None
+    accept: str | None = None
+    args: Mapping[str, Any] | None = None
+    callback: str | None = None
+    timeout: timedelta | None = None
+    expiry: timedelta | None = None
+    retries: int = 0
+    order: Order = Order.SERIAL
+    on_uncertain: OnUncertain = OnUncertain.REPORT
+    echo: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call the hub answers for: it ends exactly once, whatever happens.
+
+    `expires_at` bounds the wait before sending, `timeout` one attempt, `deadline` the whole:
+    accepted + expiry + timeout (decisions B1). `address` and `lane` are the adapter's words.
+    """
+
+    id: CallId
+    spec: CallSpec
+    adapter: str
+    address: str
+    lane: str
+    idempotent: bool
+    accepted_at: datetime
+    expires_at: datetime
+    timeout: timedelta
+    deadline: datetime
+    stage: Stage = Stage.ACCEPTED
+
+
+@dataclass(frozen=True, slots=True)
+class CallState:
+    """How a call stands in the journal now.
+
+    `attempt` counts claims, `retries_used` only those that the caller's `retries` pays for. `note`
+    is the adapter's checkpoint. `offset` is the completion's place on the call's channel.
+    """
+
+    call: Call
+    stage: Stage
+    attempt: int = 0
+    retries_used: int = 0
+    incarnation: Incarnation | None = None
+    note: bytes | None = None
+    sent_at: datetime | None = None
+    ended_at: datetime | None = None
+    outcome: Outcome | None = None
+    epoch: str | None = None
+    offset: int | None = None

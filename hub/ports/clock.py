@@ -1,0 +1,64 @@
+"""The only place that reads time.
+
+Two clocks in one: `now()` is the wall clock for what is stored and shown, `monotonic()` (seconds,
+the event loop's own) for everything that is waited for, so that a step of the wall clock ends no
+call early and leaves none hanging.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+
+class Timer(Protocol):
+    """A pending call-back that can be called off; cancelling twice is harmless."""
+
+    def cancel(self) -> None: ...
+
+
+class Clock(Protocol):
+    """Time, injected. Tests move theirs by hand (`tests/clock.py`)."""
+
+    def now(self) -> datetime:
+        """The wall clock as an aware datetime in UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that only grow; equals `loop.time()` in production."""
+        ...
+
+    def call_at(self, when: float, callback: Callable[..., Any], *args: Any) -> Timer:
+        """Run `callback(*args)` on the loop at monotonic time `when` (or soon, if it has passed)."""
+        ...
+
+    async def sleep_until(self, when: float) -> None:
+        """Return at monotonic time `when`."""
+        ...
+
+
+class SystemClock:
+    """The real clock, on the running asyncio loop."""
+
+    def now(self) -> datetime:
+        """The wall clock, UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """The running loop's time."""
+        return asyncio.get_running_loop().time()
+
+    def call_at(self, when: float, callback: Callable[..., Any], *args: Any) -> Timer:
+        """As `loop.call_at`."""
+        return asyncio.get_running_loop().call_at(when, callback, *args)
+
+    async def sleep_until(self, when: float) -> None:
+        """Sleep on the running loop."""
+        await asyncio.sleep(max(0.0, when - self.monotonic()))
+
+
+def monotonic_at(clock: Clock, moment: datetime) -> float:
+    """The monotonic time of a wall-clock moment, by the two clocks as they stand now."""
+    return clock.monotonic() + (moment - clock.now()) / timedelta(seconds=1)

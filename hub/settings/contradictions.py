@@ -1,0 +1,116 @@
+"""What the types of the configuration cannot say: names, references between tables, secrets that must be there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hub.core.access import KEY_FORM
+from hub.settings.schema import Settings, SettingsError, limits_of
+from hub.settings.secret import one_of
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
+
+
+def contradictions(settings: Settings, environ: Mapping[str, str]) -> list[str]:
+    """Every mistake as one line with its path; empty when the configuration can be used."""
+    wrong: list[str] = []
+    _try(wrong, limits_of, settings)
+    if not 0 <= settings.server.port <= 65535:
+        wrong.append("server.port: must be 0 to 65535")
+    if settings.server.backlog < 1:
+        wrong.append("server.backlog: must be greater than 0")
+    for section in ("accounts", "applications", "keys", "adapters"):
+        for id in getattr(settings, section):
+            if _ID.fullmatch(id) is None:
+                wrong.append(f"{section}.{id}: an id has 1 to 64 letters, digits, dots, hyphens or underscores")
+    for id, adapter in settings.adapters.items():
+        if not isinstance(adapter.get("kind"), str):
+            wrong.append(f"adapters.{id}.kind: names the kind of adapter and must be there")
+    for name in settings.admission.open_to_names:
+        _known(wrong, "admission.open_to_names", "adapters", name, settings.adapters)
+    for id, application in settings.applications.items():
+        _known(wrong, f"applications.{id}.account", "accounts", application.account, settings.accounts)
+        _try(wrong, application_secret, settings, id, environ)
+    _keys(wrong, settings, environ)
+    _devices(wrong, settings, environ)
+    _try(wrong, metrics_token, settings, environ)
+    return wrong
+
+
+def key_secret(settings: Settings, id: str, environ: Mapping[str, str]) -> str:
+    """The declared key itself. Raises SettingsError where there is none or it has not the form of a key."""
+    table = settings.keys[id]
+    path = f"keys.{id}.key"
+    secret = one_of(path, table.key, table.key_file, table.key_env, settings.folder, environ)
+    if secret is None:
+        raise SettingsError(f"{path}: give key, key_file or key_env")
+    if KEY_FORM.fullmatch(secret) is None:
+        raise SettingsError(f"{path}: must be ak_ and at least 8 letters, digits or underscores")
+    return secret
+
+
+def device_secret(settings: Settings, id: str, environ: Mapping[str, str]) -> str | None:
+    """The declared secret of a device, None when it has none."""
+    table = settings.devices[id]
+    path = f"devices.{id}.secret"
+    return one_of(path, table.secret, table.secret_file, table.secret_env, settings.folder, environ)
+
+
+def application_secret(settings: Settings, id: str, environ: Mapping[str, str]) -> str | None:
+    """The declared callback secret of an application, None when it has none."""
+    table = settings.applications[id]
+    given, file, env = table.callback_secret, table.callback_secret_file, table.callback_secret_env
+    return one_of(f"applications.{id}.callback_secret", given, file, env, settings.folder, environ)
+
+
+def metrics_token(settings: Settings, environ: Mapping[str, str]) -> str | None:
+    """What `/metrics` asks for as a bearer token, None when it is open."""
+    ops = settings.ops
+    given, file, env = ops.metrics_token, ops.metrics_token_file, ops.metrics_token_env
+    return one_of("ops.metrics_token", given, file, env, settings.folder, environ)
+
+
+def _keys(wrong: list[str], settings: Settings, environ: Mapping[str, str]) -> None:
+    seen: dict[str, str] = {}
+    for id, key in settings.keys.items():
+        _known(wrong, f"keys.{id}.application", "applications", key.application, settings.applications)
+        if not key.scopes:
+            wrong.append(f"keys.{id}.scopes: a key needs a scope")
+        secret = _try(wrong, key_secret, settings, id, environ)
+        if secret is not None and secret in seen:
+            wrong.append(f"keys.{id}.key: is the same as that of keys.{seen[secret]}")
+        elif secret is not None:
+            seen[secret] = id
+
+
+def _devices(wrong: list[str], settings: Settings, environ: Mapping[str, str]) -> None:
+    ids: dict[tuple[str, str], str] = {}
+    addresses: dict[tuple[str, str], str] = {}
+    for key, device in settings.devices.items():
+        path = f"devices.{key}"
+        id = device.id or key
+        if not 0 < len(id) <= 256 or "/" in id or not id.isprintable():
+            wrong.append(f"{path}: a device id has 1 to 256 printable characters and no slash")
+        _known(wrong, f"{path}.account", "accounts", device.account, settings.accounts)
+        _known(wrong, f"{path}.adapter", "adapters", device.adapter, settings.adapters)
+        place = (device.adapter, device.address or f"{device.account}/{id}")
+        if ids.setdefault((device.account, id), key) != key:
+            wrong.append(f"{path}: the account has this device already (devices.{ids[device.account, id]})")
+        elif addresses.setdefault(place, key) != key:
+            wrong.append(f"{path}.address: is also that of devices.{addresses[place]}")
+        _try(wrong, device_secret, settings, key, environ)
+
+
+def _known(wrong: list[str], path: str, section: str, id: str, known: Mapping[str, Any]) -> None:
+    if id not in known:
+        wrong.append(f"{path}: there is no [{section}.{id}]")
+
+
+def _try(wrong: list[str], check: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return check(*args)
+    except SettingsError as error:
+        wrong.extend(error.lines)
+        return None

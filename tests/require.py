@@ -1,0 +1,20 @@
+"""Tests that need something of the machine say so here: skipped where it is missing, failed where all must be there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+
+def require(program: str) -> Path:
+    """The path of a program. Without it the test is skipped, with `HUB_TEST_REQUIRE=all` it fails."""
+    found = shutil.which(program)
+    if found is not None:
+        return Path(found)
+    missing = f"{program} is not installed"
+    if os.environ.get("HUB_TEST_REQUIRE") == "all":
+        pytest.fail(f"{missing}, and HUB_TEST_REQUIRE=all says that it must be", pytrace=False)
+    pytest.skip(missing)

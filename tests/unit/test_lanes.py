@@ -1,0 +1,419 @@
+"""Lanes and listeners: one encoding for all, nothing lost and nothing twice, whoever pauses and whenever."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import anyio
+import orjson
+import pytest
+from anyio.abc import TaskGroup
+
+from hub.core.channels import Channel, Channels
+from hub.core.limits import Limits
+from hub.delivery.envelope import NativeView
+from hub.delivery.lane import BATCH_BYTES, Lanes
+from hub.delivery.listener import Listener
+from hub.delivery.outlet import Outlet
+from hub.model.errors import HubError, StorageFailed
+from hub.model.event import Event, Position
+from tests.clock import ManualClock
+from tests.doubles_listening import MemoryLog, RecordingSink, completion
+
+pytestmark = pytest.mark.anyio
+
+NAME = "app/default"
+
+
+class CountingView(NativeView):
+    """Counts what it encodes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rendered = 0
+
+    def render(self, events: Sequence[Event]) -> list[bytes]:
+        self.rendered += len(events)
+        return super().render(events)
+
+
+class Rig:
+    """A channel, its lane, and listeners with recording sinks."""
+
+    def __init__(self, clock: ManualClock, group: TaskGroup) -> None:
+        self.log = MemoryLog()
+        self.clock = clock
+        self.group = group
+        self.channels = Channels(self.log, Limits(), clock)
+        self.log.on_commit = self.channels.on_commit
+        self.lanes = Lanes()
+        self.view = CountingView()
+        self.failures: list[HubError | None] = []
+
+    async def channel(self) -> Channel:
+        return await self.channels.open(NAME, "acme")
+
+    async def listen(self, start: int | None = None, epoch: str | None = None, page: int = 256) -> tuple[
+        Listener, RecordingSink, Outlet
+    ]:
+        channel = await self.channel()
+        sink = RecordingSink()
+        outlet = Outlet(sink, self.clock, Limits().slow_listener, lambda: None)
+        listener = Listener(
+            self.channels,
+            self.lanes,
+            self.lanes.lane(channel, self.view),
+            sink,
+            Position(epoch or channel.epoch, channel.head if start is None else start),
+            self.group.start_soon,
+            failed=self.failures.append,
+            page=page,
+        )
+        outlet.add(listener)
+        return listener, sink, outlet
+
+    def commit(self, ref: str = "a", payload: bytes = b"x", count: int = 1) -> None:
+        self.log.commit(*(completion(NAME, ref, payload) for _ in range(count)))
+
+
+@pytest.fixture
+async def group() -> TaskGroup:
+    async with anyio.create_task_group() as group:
+        yield group
+        group.cancel_scope.cancel()
+
+
+@pytest.fixture
+def rig(clock: ManualClock, group: TaskGroup) -> Rig:
+    return Rig(clock, group)
+
+
+def offsets(sink: RecordingSink) -> list[int]:
+    return [message["offset"] for message in map(orjson.loads, sink.messages()) if message["type"] == "message"]
+
+
+async def settled() -> None:
+    await anyio.wait_all_tasks_blocked()
+
+
+async def test_an_event_is_encoded_once_for_all_listeners(rig: Rig) -> None:
+    sinks = [(await rig.listen())[1] for _ in range(20)]
+
+    rig.commit()
+    await settled()
+
+    assert rig.view.rendered == 1
+    assert all(sink.written == sinks[0].written and len(sink.written) == 1 for sink in sinks)
+    assert all(sink.written[0] is sinks[0].written[0] for sink in sinks)
+
+
+async def test_what_is_committed_in_one_loop_iteration_leaves_in_one_write(rig: Rig) -> None:
+    _, sink, _ = await rig.listen()
+
+    for _ in range(10):
+        rig.commit()
+    await settled()
+
+    assert len(sink.written) == 1
+    assert offsets(sink) == list(range(1, 11))
+
+
+async def test_who_joins_between_a_commit_and_its_flush_is_not_told_it_twice(rig: Rig) -> None:
+    _, first, _ = await rig.listen()
+    rig.commit()
+
+    _, second, _ = await rig.listen()
+    rig.commit()
+    await settled()
+
+    assert (offsets(first), offsets(second)) == ([1, 2], [2])
+
+
+async def test_a_batch_is_bounded(rig: Rig) -> None:
+    _, sink, _ = await rig.listen()
+
+    rig.commit(payload=b"x" * 10_000, count=40)
+    await settled()
+
+    assert offsets(sink) == list(range(1, 41))
+    assert max(map(len, sink.written)) <= BATCH_BYTES
+
+
+async def test_a_listener_that_starts_in_the_past_is_told_everything_after_it(rig: Rig) -> None:
+    await rig.channel()
+    rig.commit(count=400)
+
+    listener, sink, _ = await rig.listen(start=100, page=7)
+    await settled()
+
+    assert offsets(sink) == list(range(101, 401))
+    assert listener.caught_up
+
+
+async def test_a_full_sink_is_written_nothing_more_and_costs_no_task(rig: Rig) -> None:
+    listener, sink, _ = await rig.listen()
+    rig.commit()
+    await settled()
+
+    sink.pause()
+    rig.commit(count=50)
+    await settled()
+
+    assert offsets(sink) == [1]
+    assert not listener.caught_up
+    assert not listener._reading
+    assert len(listener.lane) == 0
+
+
+async def test_a_sink_that_resumes_gets_what_it_missed_and_rejoins(rig: Rig) -> None:
+    listener, sink, _ = await rig.listen()
+    rig.commit()
+    await settled()
+    sink.pause()
+    rig.commit(count=500)
+    await settled()
+
+    sink.resume()
+    await settled()
+    rig.commit()
+    await settled()
+
+    assert offsets(sink) == list(range(1, 503))
+    assert listener.caught_up
+
+
+async def test_those_that_lag_together_share_the_encoding_of_those_that_do_not(rig: Rig) -> None:
+    await rig.listen()
+    lagging = [(await rig.listen())[1] for _ in range(10)]
+    rig.commit()
+    await settled()
+    for sink in lagging:
+        sink.pause()
+    for _ in range(20):
+        rig.commit()
+        await settled()
+    before = rig.view.rendered
+
+    for sink in lagging:
+        sink.resume()
+    await settled()
+
+    assert rig.view.rendered == before
+    assert all(offsets(sink) == list(range(1, 22)) for sink in lagging)
+
+
+async def test_a_sink_that_fills_within_a_write_keeps_its_place(rig: Rig) -> None:
+    listener, sink, _ = await rig.listen()
+    sink.after_write = sink.pause
+
+    rig.commit(payload=b"x" * 30_000, count=6)
+    await settled()
+    first = offsets(sink)
+    assert 0 < len(first) < 6
+
+    sink.after_write = None
+    sink.resume()
+    await settled()
+
+    assert offsets(sink) == [1, 2, 3, 4, 5, 6]
+    assert listener.offset == 6
+
+
+async def test_a_slow_listener_delays_nobody(rig: Rig) -> None:
+    _, slow, _ = await rig.listen()
+    _, quick, _ = await rig.listen()
+    slow.pause()
+
+    rig.commit(count=300)
+    await settled()
+
+    assert offsets(quick) == list(range(1, 301))
+    assert offsets(slow) == []
+
+
+async def test_out_of_retention_is_told_by_a_gap_before_what_there_is(rig: Rig) -> None:
+    channel = await rig.channel()
+    rig.commit(count=300)
+    rig.log.forget(NAME, 290)
+    assert channel.recent(5, 1) is None
+
+    _, sink, _ = await rig.listen(start=5)
+    await settled()
+
+    first = orjson.loads(sink.messages()[0])
+    assert {word: first[word] for word in ("type", "from", "to", "next", "reason")} == {
+        "type": "gap",
+        "from": 6,
+        "to": 290,
+        "next": 290,
+        "reason": "retention",
+    }
+    assert offsets(sink) == list(range(291, 301))
+
+
+async def test_a_position_of_another_epoch_is_told_by_a_gap_once(rig: Rig) -> None:
+    await rig.channel()
+    rig.commit(count=3)
+
+    listener, sink, _ = await rig.listen(start=9, epoch="another")
+    await settled()
+    rig.commit()
+    await settled()
+
+    first, *rest = map(orjson.loads, sink.messages())
+    assert (first["type"], first["from"], first["to"], first["reason"]) == ("gap", None, None, "epoch")
+    assert [message["offset"] for message in rest] == [1, 2, 3, 4]
+    assert listener.caught_up
+
+
+async def test_a_lane_without_listeners_is_forgotten(rig: Rig) -> None:
+    listener, _, outlet = await rig.listen()
+    rig.commit()
+    await settled()
+
+    outlet.remove(listener)
+
+    assert len(rig.lanes) == 0
+    assert rig.lanes.ring_bytes == 0
+    assert (await rig.channel()).listeners == 0
+
+
+async def test_what_comes_after_the_end_is_not_written(rig: Rig) -> None:
+    _, sink, outlet = await rig.listen()
+    rig.commit()
+    outlet.close(1012)
+    await settled()
+
+    assert sink.written == []
+    assert sink.closed == (1012, "")
+
+
+async def test_a_listener_that_takes_nothing_for_thirty_seconds_is_closed(rig: Rig, clock: ManualClock) -> None:
+    _, sink, _ = await rig.listen()
+    sink.unsent = 300_000
+    sink.pause()
+
+    clock.advance(29)
+    assert sink.closed is None
+    clock.advance(2)
+
+    assert sink.closed is not None
+    assert sink.closed[0] == 4008
+
+
+async def test_a_listener_that_takes_a_little_is_not_closed(rig: Rig, clock: ManualClock) -> None:
+    _, sink, _ = await rig.listen()
+    sink.unsent = 300_000
+    sink.pause()
+
+    for _ in range(5):
+        sink.unsent -= 1000
+        clock.advance(30)
+
+    assert sink.closed is None
+    clock.advance(31)
+    assert sink.closed is not None
+
+
+async def test_a_pause_that_ends_in_time_closes_nobody(rig: Rig, clock: ManualClock) -> None:
+    _, sink, _ = await rig.listen()
+    sink.unsent = 300_000
+    sink.pause()
+    clock.advance(20)
+    sink.resume()
+
+    clock.advance(100)
+
+    assert sink.closed is None
+    assert clock.pending == 0
+
+
+async def test_a_log_that_cannot_be_read_ends_the_listener_aloud(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rig.channel()
+    rig.commit(count=300)
+
+    async def fail(*args: object) -> None:
+        raise StorageFailed("the disk is gone")
+
+    monkeypatch.setattr(rig.log, "read", fail)
+    await rig.listen(start=1)
+    await settled()
+
+    assert [type(failure) for failure in rig.failures] == [StorageFailed]
+
+
+async def test_events_that_cannot_be_encoded_end_their_listeners_and_no_others(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    await rig.listen()
+    other = await rig.channels.open("app/other", "acme")
+    sink = RecordingSink()
+    Listener(
+        rig.channels,
+        rig.lanes,
+        rig.lanes.lane(other, rig.view),
+        sink,
+        other.position,
+        rig.group.start_soon,
+        failed=rig.failures.append,
+    ).start()
+
+    rig.log.commit(completion(NAME, "bad", status="no number"), completion("app/other", "good"))
+    await settled()
+
+    assert rig.failures == [None]
+    assert offsets(sink) == [1]
+    assert "cannot be told" in caplog.text
+
+
+@pytest.mark.parametrize("seed", range(30))
+async def test_live_and_replay_lose_and_repeat_nothing_whatever_happens_when(rig: Rig, seed: int) -> None:
+    dice = random.Random(seed)
+    channel = await rig.channel()
+    heard: list[tuple[Listener, RecordingSink, int]] = []
+
+    def maybe_full(sink: RecordingSink) -> None:
+        if not sink.paused and dice.random() < 0.15:
+            sink.pause()
+
+    def maybe_commit() -> None:
+        if dice.random() < 0.3:
+            rig.commit(count=dice.randint(1, 5))
+
+    # Commits that arrive while a lagging listener waits for the log are the race to be shown.
+    rig.log.before_read = maybe_commit
+    for _ in range(80):
+        match dice.randint(0, 5):
+            case 0 | 1:
+                rig.commit(payload=b"x" * dice.choice([1, 1, 1, 10_000]), count=dice.choice([1, 1, 2, 3, 7, 7, 20, 90]))
+            case 2:
+                if len(heard) < 5:
+                    start = dice.choice([None, 0, dice.randint(0, channel.head)])
+                    begun = channel.head if start is None else start
+                    listener, sink, _ = await rig.listen(start=start, page=dice.choice([5, 40, 256]))
+                    sink.after_write = lambda sink=sink: maybe_full(sink)
+                    heard.append((listener, sink, begun))
+            case 3:
+                for _, sink, _ in heard:
+                    if sink.paused and dice.random() < 0.5:
+                        sink.resume()
+            case 4:
+                for _, sink, _ in heard:
+                    maybe_full(sink)
+            case 5:
+                for _ in range(dice.randint(0, 6)):
+                    await anyio.lowlevel.checkpoint()
+    rig.log.before_read = None
+    for _, sink, _ in heard:
+        sink.after_write = None
+        if sink.paused:
+            sink.resume()
+    await settled()
+
+    assert heard
+    for listener, sink, begun in heard:
+        assert offsets(sink) == list(range(begun + 1, channel.head + 1))
+        assert listener.caught_up

@@ -1,0 +1,132 @@
+"""Bodies as values: strict in both forms, and equally so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.delivery.request_data import Form, decode, decode_json, decode_msgpack, encode, form_of_body, form_wanted
+from hub.model.errors import BadRequest, UnsupportedMedia
+
+_TEXT = st.text(st.characters(codec="utf-8"))
+_NUMBER = st.integers(-(1 << 63), (1 << 64) - 1) | st.floats(allow_nan=False, allow_infinity=False)
+VALUES = st.recursive(
+    st.none() | st.booleans() | _NUMBER | _TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_TEXT, inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(VALUES, st.sampled_from(Form))
+def test_a_value_comes_back_as_it_went(value: Any, form: Form) -> None:
+    assert decode(encode(value, form), form) == value
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"{", b"nope", b"NaN", b"Infinity", b"-Infinity", b"1e999", b'"\\ud800"', b'"\xed\xa0\x80"', b'"\xff"',
+        b"18446744073709551616", b"-9223372036854775809", b'{"a":[1,99999999999999999999999999999999]}',
+        b"[" * 33 + b"]" * 33, b'{"a":' * 33 + b"1" + b"}" * 33, b"[" * 100_000, b"\xef\xbb\xbf{}", b"{} {}",
+        '{"a":1}'.encode("utf-16"), b"9" * 5000,
+    ],
+)  # fmt: skip
+def test_what_is_no_strict_json_is_refused(body: bytes) -> None:
+    with pytest.raises(BadRequest) as refused:
+        decode_json(body)
+    assert refused.value.code == "bad-json"
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        (b"18446744073709551615", (1 << 64) - 1),
+        (b"-9223372036854775808", -(1 << 63)),
+        (b'"99999999999999999999"', "9" * 20),
+        (b"0.12345678901234567890123", 0.12345678901234567890123),
+        (b"1e300", 1e300),
+        (b'{"a":1,"a":2}', {"a": 2}),
+        (orjson.dumps("[" * 100 + '"' + "{\\"), "[" * 100 + '"' + "{\\"),
+    ],
+)
+def test_what_only_looks_wrong_is_taken(body: bytes, value: Any) -> None:
+    assert decode_json(body) == value
+
+
+def test_32_levels_are_taken_and_wide_bodies_too() -> None:
+    decode_json(b"[" * 32 + b"]" * 32)
+    assert len(decode_json(b"[" + b",".join([b"{}"] * 1000) + b"]")) == 1000
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"\xc1", b"\xc0\xc0", b"\xdd\xff\xff\xff\xff", b"\x91" * 5000, b"\x91" * 33 + b"\xc0", b"\x81\x01\x01",
+        b"\x81\xc4\x01a\x01", b"\xa1\xff", b"\xd6\xff\x00\x00\x00\x00", b"\xc7\x01\x05a", msgpack.packb(float("nan")),
+        msgpack.packb({"a": [float("inf")]}), b"\xd9", msgpack.packb({"a": {b"b": 1}}),
+    ],
+)  # fmt: skip
+def test_what_is_no_strict_msgpack_is_refused(body: bytes) -> None:
+    with pytest.raises(BadRequest) as refused:
+        decode_msgpack(body)
+    assert refused.value.code == "bad-msgpack"
+
+
+def test_32_levels_of_msgpack_are_taken() -> None:
+    decode_msgpack(b"\x91" * 31 + b"\x90")
+
+
+@given(st.binary(max_size=200), st.sampled_from(Form))
+def test_any_bytes_are_a_value_or_a_refusal(body: bytes, form: Form) -> None:
+    try:
+        decode(body, form)
+    except BadRequest:
+        return
+
+
+def headers(content_type: bytes = b"", accept: bytes = b"") -> dict[str, Any]:
+    return {
+        "headers": [(name, value) for name, value in ((b"content-type", content_type), (b"accept", accept)) if value]
+    }
+
+
+@pytest.mark.parametrize(
+    ("content_type", "form"),
+    [
+        (b"", Form.JSON),
+        (b"application/json", Form.JSON),
+        (b'Application/JSON; charset="UTF-8"', Form.JSON),
+        (b"application/msgpack", Form.MSGPACK),
+        (b"application/x-msgpack", Form.MSGPACK),
+    ],
+)
+def test_content_type_says_the_form(content_type: bytes, form: Form) -> None:
+    assert form_of_body(headers(content_type)) is form
+
+
+@pytest.mark.parametrize(
+    "content_type", [b"text/plain", b"application/xml", b"application/json; charset=latin-1", b"\xff"]
+)
+def test_another_content_type_is_refused(content_type: bytes) -> None:
+    with pytest.raises(UnsupportedMedia):
+        form_of_body(headers(content_type))
+
+
+@pytest.mark.parametrize(
+    ("content_type", "accept", "form"),
+    [
+        (b"", b"", Form.JSON),
+        (b"application/json", b"application/msgpack", Form.MSGPACK),
+        (b"application/msgpack", b"", Form.MSGPACK),
+        (b"application/msgpack", b"*/*", Form.MSGPACK),
+        (b"application/msgpack", b"application/json", Form.JSON),
+        (b"", b"text/html, application/msgpack;q=0", Form.JSON),
+    ],
+)
+def test_accept_says_the_form_of_the_answer(content_type: bytes, accept: bytes, form: Form) -> None:
+    assert form_wanted(headers(content_type, accept)) is form
