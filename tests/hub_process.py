@@ -154,6 +154,13 @@ class HubProcess:
             content = answer.read()
         return json.loads(content) if content else None
 
+    def call_and_wait(self, device: str, ref: str, *, channel: str = "default") -> Any:
+        """Send a call and return its view once it has ended."""
+        body = {"method": "GET", "uri": "/3/0/0", "ref": ref, "channel": channel}
+        view = self.ask("POST", f"v1/devices/{device}/calls", body, Prefer="wait=10")
+        assert view["state"] == "done", view
+        return view
+
 
 def _child(pid: int) -> int:
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()

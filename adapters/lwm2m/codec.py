@@ -7,7 +7,8 @@ mean is option.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 CON, NON, ACK, RST = range(4)
 
@@ -57,7 +58,7 @@ class Message:
     code: int
     mid: int
     token: bytes = b""
-    options: Options = field(default_factory=list)
+    options: Sequence[tuple[int, bytes]] = ()
     payload: bytes = b""
 
     @property
@@ -160,7 +161,7 @@ def _number(option: tuple[int, bytes]) -> int:
     return option[0]
 
 
-def _unsorted(options: Options) -> bool:
+def _unsorted(options: Sequence[tuple[int, bytes]]) -> bool:
     last = 0
     for number, _ in options:
         if number < last:

@@ -115,7 +115,8 @@ class Exchanges:
         exchange = self._by_token.get(message.token)
         if exchange is None or exchange.peer != peer or exchange.answer.done():
             return False
-        self._stop(exchange)
+        # Out of the tables at once: what follows in the same burst is not for it any more.
+        self._close(exchange)
         exchange.answer.set_result(message)
         return True
 
@@ -131,10 +132,11 @@ class Exchanges:
         self._ended.pop(message.token)
         return found[1]
 
-    def fail(self, error: Callable[[], CallError], peer: Peer | None = None) -> None:
-        """End all exchanges, or those with one peer."""
+    def fail(self, error: Callable[[], CallError], device: str | None = None) -> None:
+        """End all exchanges, or those with one device. An answer that comes all the same is found by `late`."""
         for exchange in list(self._by_token.values()):
-            if peer in (None, exchange.peer):
+            if device in (None, exchange.owner.device) and not exchange.answer.done():
+                self._ended.put(exchange.token, (exchange.peer, exchange.owner), self._clock.monotonic())
                 self._fail(exchange, error())
 
     def _heard_empty(self, message: Message, peer: Peer) -> bool:

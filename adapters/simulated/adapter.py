@@ -104,9 +104,8 @@ class SimulatedAdapter:
         self._link.stop()
         self._exchanges.fail(NotConnected("the hub is stopping", delivery=Delivery.MAYBE))
         for device in self._devices.values():
-            for observers in device.observations.values():
-                for observation in observers:
-                    observation.active = False
+            for observation in device.observations.values():
+                observation.active = False
             device.observations.clear()
         await self._reports.stop()
         if self._log is not None:
@@ -247,6 +246,8 @@ class SimulatedAdapter:
         if not point.observable:
             raise Unsupported(f"{spec.target} cannot be observed", delivery=Delivery.NOT_SENT)
         observation = link.observe(device, point, spec)
+        if device.tap is not None:
+            device.tap(spec)
         return device.read(point, ctx.clock.monotonic()), observation
 
     def presence(self, device: str) -> Presence:

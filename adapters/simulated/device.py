@@ -15,7 +15,7 @@ from adapters.simulated.behaviour import Behaviour
 from adapters.simulated.model import Model
 from adapters.simulated.point import Point
 from hub.model.device import Presence, Resource
-from hub.ports.adapter import DeviceRequest, DeviceResponse
+from hub.ports.adapter import DeviceRequest, DeviceResponse, ObserveSpec
 
 if TYPE_CHECKING:
     from adapters.simulated.observation import SimulatedObservation
@@ -36,7 +36,7 @@ class Held:
 @dataclass(slots=True, eq=False)
 class SimulatedDevice:
     """One device. `open` counts the calls that it works on, `executions` all that it ever executed; `tap` sees
-    each execution, for the rig."""
+    what reaches it, for the rig."""
 
     address: str
     model: Model
@@ -48,8 +48,8 @@ class SimulatedDevice:
     executions: int = 0
     awake_until: float = 0.0
     held: dict[str, Held] = field(default_factory=dict)
-    observations: dict[str, list[SimulatedObservation]] = field(default_factory=dict)
-    tap: Callable[[DeviceRequest], None] | None = None
+    observations: dict[str, SimulatedObservation] = field(default_factory=dict)
+    tap: Callable[[DeviceRequest | ObserveSpec], None] | None = None
 
     @property
     def boot(self) -> str:

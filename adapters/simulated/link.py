@@ -101,7 +101,7 @@ class Link:
         """The device begins another life: what it worked on, held and observed is gone."""
         if not self._alive:
             return
-        self._exchanges.fail(NotConnected("the device started anew", delivery=Delivery.MAYBE), device.address)
+        self.disconnect(device, None)
         self.end_observations(device)
         device.restart()
         self.registered(device)
@@ -152,53 +152,51 @@ class Link:
     # -- observations ---------------------------------------------------------------------------
 
     def observe(self, device: SimulatedDevice, point: Point, spec: ObserveSpec) -> SimulatedObservation:
-        """Begin to notify of a point; the caller has the first value."""
+        """Begin to notify of a point, in place of an older observation; the caller has the first value."""
 
         def ended(observation: SimulatedObservation) -> None:
-            observers.remove(observation)
-            if not observers:
-                device.observations.pop(point.path, None)
+            if device.observations.get(point.path) is observation:
+                del device.observations[point.path]
 
+        older = device.observations.get(point.path)
+        if older is not None:
+            older.active = False
         first = device.read(point, self._clock.monotonic()).payload
-        observation = SimulatedObservation(spec, first, ended)
-        observers = device.observations.setdefault(point.path, [])
-        observers.append(observation)
+        observation = device.observations[point.path] = SimulatedObservation(spec, first, ended)
         self._arm_drift(device, point)
         return observation
 
     def changed(self, device: SimulatedDevice, point: Point) -> None:
-        """Notify the observers of a point whose value is no longer what they were told."""
-        observers = device.observations.get(point.path)
-        if not observers or device.presence is not Presence.ONLINE:
+        """Notify of a point whose value is no longer what was last told."""
+        observation = device.observations.get(point.path)
+        if observation is None or device.presence is not Presence.ONLINE:
             return
         now = self._clock.monotonic()
         response = device.read(point, now)
-        for observation in list(observers):
-            if observation.last == response.payload:
-                continue
-            observation.last = response.payload
-            observation.seq += 1
-            taken = self._ctx.emit(
-                DeviceEvent(
-                    EventKind.NOTIFICATION,
-                    device.address,
-                    now,
-                    target=observation.spec.target,
-                    payload=response.payload,
-                    content_type=response.content_type,
-                    seq=observation.seq,
-                    attrs={"observed": True, "max_age": response.max_age},
-                )
+        if observation.last == response.payload:
+            return
+        observation.last = response.payload
+        observation.seq += 1
+        taken = self._ctx.emit(
+            DeviceEvent(
+                EventKind.NOTIFICATION,
+                device.address,
+                now,
+                target=observation.spec.target,
+                payload=response.payload,
+                content_type=response.content_type,
+                seq=observation.seq,
+                attrs={"observed": True, "max_age": response.max_age},
             )
-            self.shed += not taken
+        )
+        self.shed += not taken
 
     def end_observations(self, device: SimulatedDevice) -> None:
         """End all observations of a device, telling the hub of each."""
-        for path, observers in list(device.observations.items()):
-            for observation in list(observers):
-                observation.active = False
-                self.report(EventKind.OBSERVE_ENDED, device.address, target=observation.spec.target)
-            device.observations.pop(path, None)
+        ended, device.observations = device.observations, {}
+        for observation in ended.values():
+            observation.active = False
+            self.report(EventKind.OBSERVE_ENDED, device.address, target=observation.spec.target)
 
     def _arm_drift(self, device: SimulatedDevice, point: Point) -> None:
         key = (device.address, point.path)

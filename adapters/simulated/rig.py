@@ -18,7 +18,8 @@ from adapters.simulated.exchange import Token
 from adapters.simulated.model import Model
 from adapters.simulated.point import Point
 from adapters.simulated.settings import DeviceSettings, SimulatedSettings
-from hub.ports.adapter import AdapterContext, DeviceRequest, DeviceResponse
+from hub.ports.adapter import AdapterContext, DeviceRequest, DeviceResponse, ObserveSpec
+from hub.ports.clock import Clock
 
 OBSERVABLE = "/observable"
 PLAIN = "/plain"
@@ -54,10 +55,12 @@ class DeviceDouble:
     def __init__(self, rig: Rig, device: SimulatedDevice) -> None:
         self.rig = rig
         self.address = device.address
+        self.identity = device.address
         self.executed: list[str] = []
         self.received = 0
         self._device = device
         self._asked: asyncio.Queue[Asked] = asyncio.Queue()
+        self._news = asyncio.Event()
         self._answers = True
         device.tap = self._tapped
 
@@ -122,18 +125,24 @@ class DeviceDouble:
             self.rig.adapter.link.changed(self._device, point)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Return once a condition on what the device got holds: here it does so at once, or never."""
-        assert condition()
+        """Return once a condition on what the device got holds."""
+        async with asyncio.timeout(5):
+            while not condition():
+                self._news.clear()
+                await self._news.wait()
 
     @property
     def observed(self) -> int:
         """How many observations it keeps."""
-        return sum(len(observers) for observers in self._device.observations.values())
+        return len(self._device.observations)
 
     def _behave(self, behaviour: Behaviour) -> None:
         self._device.model = replace(_MODEL, behaviour=behaviour)
 
-    def _tapped(self, request: DeviceRequest) -> None:
+    def _tapped(self, request: DeviceRequest | ObserveSpec) -> None:
+        self._news.set()
+        if isinstance(request, ObserveSpec):
+            return
         self.executed.append(request.call_id)
         self.received += 1
         if not self._answers:
@@ -152,6 +161,7 @@ class Rig:
         }
     )
     deduplicates = False
+    key: str | None = None
     secrets: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, devices: int = 64, inflight: int = 1) -> None:
@@ -168,6 +178,12 @@ class Rig:
     async def close(self) -> None:
         """Stop the adapter."""
         await self.adapter.stop(1.0)
+
+    async def serve(self, clock: Clock) -> None:
+        """Serve an adapter that something else started: there is nothing to serve."""
+
+    async def unserve(self) -> None:
+        """The opposite of `serve`."""
 
     async def restart_hub(self, ctx: AdapterContext) -> None:
         """Another process of the hub: a new adapter that remembers nothing."""

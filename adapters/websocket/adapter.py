@@ -123,10 +123,12 @@ class WebSocketAdapter:
         if older is not None:
             older.close(4501, "replaced by a newer connection")
         self._sessions += 1
+        arrived = False
         try:
             same = registration.boot == hello.boot
             resumed = same and (hello.resume is not None or not registration.observations)
-            if not await self._arrived(ctx, registration, session, hello, same, resumed):
+            arrived = await self._arrived(ctx, registration, session, hello, same, resumed)
+            if not arrived:
                 session.close(1013, "try again later")
             refresh = self._refresh(ctx, registration, session)
             try:
@@ -140,7 +142,8 @@ class WebSocketAdapter:
             self._shed += session.shed
             if registration.session is session:
                 registration.session = None
-                await self._left(ctx, registration, session)
+                if arrived:
+                    await self._left(ctx, registration, session)
 
     async def _arrived(
         self,
@@ -163,19 +166,25 @@ class WebSocketAdapter:
             async with registration.reporting:
                 if registration.session is not session:
                     return True  # an even newer connection reports itself
-                if not resumed:
-                    for spec in registration.drop_observations():
-                        await ctx.accept(DeviceEvent(EventKind.OBSERVE_ENDED, address, now, target=spec.target))
+                ended = [] if resumed else registration.drop_observations()
+                observations = [
+                    DeviceEvent(EventKind.OBSERVE_ENDED, address, now, target=spec.target) for spec in ended
+                ]
                 if not same:
                     registration.last_event = -1
                 registration.boot = hello.boot
                 registration.asleep = False
                 registration.offline_since = None
-                if same:
-                    await ctx.accept(DeviceEvent(EventKind.UPDATED, address, now, attrs=attrs))
-                    await ctx.accept(DeviceEvent(EventKind.AWAKE, address, now))
-                else:
-                    await ctx.accept(DeviceEvent(EventKind.REGISTERED, address, now, attrs=attrs))
+                # The hub begins ended observations anew while the device is there: of a device that stayed alive
+                # it hears of them once it knows that it is back, of one that started anew before that.
+                coming = (
+                    [DeviceEvent(EventKind.UPDATED, address, now, attrs=attrs),
+                     DeviceEvent(EventKind.AWAKE, address, now), *observations]
+                    if same
+                    else [*observations, DeviceEvent(EventKind.REGISTERED, address, now, attrs=attrs)]
+                )
+                for event in coming:
+                    await ctx.accept(event)
         except StorageFailed:
             registration.boot = None
             return False
@@ -250,6 +259,8 @@ class WebSocketAdapter:
         if deadline <= ctx.clock.monotonic():
             raise DeviceTimeout("the deadline is past", delivery=Delivery.NOT_SENT)
         registration = session.registration
+        for older in [known for known in registration.observations.values() if known.spec.target == spec.target]:
+            await older.cancel()  # one of a target is enough; two would notify twice
         observation = DialInObservation(spec, f"o.{secrets.token_hex(8)}", registration)
         # Known before the answer, because a notification may follow it in the same breath.
         registration.observations[observation.id] = observation

@@ -113,8 +113,6 @@ class DeviceDouble:
         if self.welcome is None:
             raise ConnectionError(f"closed with {self.close_code}")
         welcome: Welcome = self.welcome
-        if not welcome.resumed:
-            self.observing.clear()
         return welcome
 
     async def dial(self) -> None:
@@ -256,6 +254,8 @@ class DeviceDouble:
         match frame:
             case Welcome():
                 self.welcome = frame
+                if not frame.resumed:
+                    self.observing.clear()
             case Call():
                 await self._call(frame)
             case Observe():

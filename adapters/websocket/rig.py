@@ -21,6 +21,7 @@ from adapters.websocket.frame import Bye, Event, Frame, Notify, Ping, Result
 from adapters.websocket.settings import WebSocketSettings
 from adapters.websocket.wire import Subprotocol, encode
 from hub.ports.adapter import AdapterContext, DeviceRequest
+from hub.ports.clock import Clock
 
 VARIANTS = ("msgpack", "json")
 KEY = "ak_rig_0123456789abcdef"
@@ -35,6 +36,7 @@ class Rig:
         {33: "its devices hold no jobs", 34: "its devices hold no jobs"}
     )
     deduplicates = True
+    key = KEY
     secrets: tuple[str, ...] = (KEY, "s3cret-of-a-device")
 
     def __init__(self, coding: Subprotocol, inflight: int, **settings: Any) -> None:
@@ -43,7 +45,7 @@ class Rig:
         self.adapter = WebSocketAdapter(self._settings)
         self.port = 0
         self.doubles: list[DeviceDouble] = []
-        self._ctx: AdapterContext | None = None
+        self._clock: Clock | None = None
         self._server: asyncio.Server | None = None
         self._state = ServerState()
 
@@ -54,15 +56,23 @@ class Rig:
 
     async def open(self, ctx: AdapterContext) -> None:
         """Start the adapter, and serve it. The context admits the rig's key and secret."""
-        self._ctx = ctx
         admits: Any = ctx
         admits.keys[KEY] = "acme"
         await self.adapter.start(ctx)
+        await self.serve(ctx.clock)
+
+    async def serve(self, clock: Clock) -> None:
+        """Serve an adapter that something else started."""
+        self._clock = clock
         await self._serve()
 
     async def close(self) -> None:
         """Stop the adapter, then the server; leaves neither task nor socket."""
         await self.adapter.stop(1.0)
+        await self.unserve()
+
+    async def unserve(self) -> None:
+        """The opposite of `serve`; the doubles go with it."""
         await self._unserve()
         for double in self.doubles:
             await double.close()
@@ -79,9 +89,9 @@ class Rig:
 
     def double(self, identity: str | None = None, **more: Any) -> DeviceDouble:
         """A device that has not dialled in yet."""
-        assert self._ctx is not None
+        assert self._clock is not None
         more = {"key": KEY, **more}
-        double = DeviceDouble(self.uri, identity or f"dev-{len(self.doubles)}", self.coding, self._ctx.clock, **more)
+        double = DeviceDouble(self.uri, identity or f"dev-{len(self.doubles)}", self.coding, self._clock, **more)
         self.doubles.append(double)
         return double
 

@@ -94,11 +94,12 @@ class Session:
     # -- life -----------------------------------------------------------------------------------
 
     async def run(self, resumed: bool) -> None:
-        """Welcome the device and serve the connection; returns when it is over, whoever ended it."""
+        """Welcome the device, unless it was sent away already, and serve it; returns when the connection is over."""
         beat = self._settings.heartbeat.total_seconds()
         welcome = Welcome(self.sid, beat, self._window, self._settings.max_frame, resumed)
         # The hub may have sent calls from the moment that it knew of the device: they follow the welcome.
-        self._outbox.put(encode(welcome, self._coding), first=True)
+        if not self._ended:
+            self._outbox.put(encode(welcome, self._coding), first=True)
         self._arm_beat()
         try:
             with self._scope:
@@ -287,6 +288,7 @@ class Session:
         if self._counted > self._settings.frames_per_second:
             # Not reading is the one limit that a device cannot ignore: its own socket fills up.
             await self._clock.sleep_until(self._second + 1.0)
+            self._second, self._counted = self._clock.monotonic(), 1
 
     async def _take(self, frame: Frame) -> None:
         match frame:

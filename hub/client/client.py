@@ -105,7 +105,7 @@ class Client:
 
     async def create_key(self, scopes: list[str], label: str = "") -> dict[str, Any]:
         """A new key of the application; its secret is in the member `key`, this once. Raises Refused, Unreachable."""
-        return await self._ask("POST", "/v1/keys", {"scopes": scopes, "label": label})
+        return await self._ask("POST", "/v1/keys", {"scopes": scopes, **({"label": label} if label else {})})
 
     async def revoke_key(self, id: str) -> None:
         """Take a key back. Raises Refused, Unreachable."""
@@ -138,12 +138,19 @@ class Client:
                 content = await answer.read()
                 status, told_headers = answer.status, answer.headers
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise Unreachable(f"{self.url} does not answer: {error or type(error).__name__}") from error
+            raise Unreachable(f"{self.url} does not answer: {why(error)}") from error
         told = _members(content)
         if 200 <= status < 300:
             return told
         refusal = KeyRefused if status in (401, 403) else Refused
         raise refusal(status, told, _seconds(told_headers.get("retry-after")))
+
+
+def why(error: Exception) -> str:
+    """What went wrong with a connection, in few words."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return error.os_error.strerror or str(error.os_error)
+    return str(error) or type(error).__name__
 
 
 def _members(content: bytes) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from hub.client.client import Client
+from hub.client.client import Client, why
 from hub.client.errors import ClientError, KeyRefused, Refused, Unreachable, WatchEnded
 
 Frame = dict[str, Any]
@@ -57,10 +57,11 @@ async def watch(
             lasting = isinstance(error, Refused) and error.status not in (429, 503)
             if isinstance(error, KeyRefused) or lasting:
                 raise
-            away_since = away_since if away_since is not None else loop.time()
+            if away_since is None:
+                away_since = loop.time()
+                told(f"{error}; trying again")
             if patience is not None and loop.time() - away_since >= patience:
                 raise
-            told(f"{error}; trying again")
         # Full jitter: a thousand watchers of one hub shall not come back in the same instant.
         await asyncio.sleep(random.uniform(0.05, pause))
         pause = min(2 * pause, _MOST_PAUSE)
@@ -95,7 +96,7 @@ async def _connection(client: Client, channel: str, start: Start) -> AsyncIterat
         refusal = KeyRefused if error.status in (401, 403) else Refused
         raise refusal(error.status, {"title": error.message}) from error
     except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
-        raise Unreachable(f"{client.url} does not answer: {error or type(error).__name__}") from error
+        raise Unreachable(f"{client.url} does not answer: {why(error)}") from error
 
 
 def _judge(frame: Frame) -> None:

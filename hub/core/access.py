@@ -103,7 +103,8 @@ class Access:
         if secret is None:
             secret = f"ak_{id}_{_random(_SECRET_LENGTH)}"
         digest = hashlib.sha256(secret.encode()).hexdigest()
-        if id in self._keys or digest in self._by_digest:
+        holder = self._keys.get(self._by_digest.get(digest, ""))
+        if id in self._keys or (holder is not None and (holder.revoked or not holder.disabled)):
             raise Conflict("the key exists", code="key-exists")
         key = Key(id, application, owner.account, scopes, label, digest, self._clock.now(), declared=declared)
         await self._directory.put(key_record(key))
@@ -146,6 +147,11 @@ class Access:
     def key(self, key_id: str) -> Key | None:
         """The key, revoked and disabled ones too."""
         return self._keys.get(key_id)
+
+    def serves(self, key_id: str) -> bool:
+        """Whether the key is known and opens the door now: neither revoked nor disabled, nor its tenants."""
+        key = self._keys.get(key_id)
+        return key is not None and self._serves(key)
 
     def watch(self, key_id: str, revoked: Callable[[], None]) -> Callable[[], None]:
         """Call `revoked` once, when the key is revoked or disabled; at once if it is. Returns the unwatch."""
@@ -246,7 +252,8 @@ class Access:
             return
         key = self._keys.pop(id, None)
         if key is not None:
-            self._by_digest.pop(key.sha256, None)
+            if self._by_digest.get(key.sha256) == id:
+                del self._by_digest[key.sha256]
             self._principals.pop(id, None)
             self._buckets.pop(id, None)
             self._tell(id)
@@ -258,10 +265,12 @@ class Access:
 
     def _know(self, key: Key) -> None:
         before = self._keys.get(key.id)
-        if before is not None and before.sha256 != key.sha256:
-            self._by_digest.pop(before.sha256, None)
+        if before is not None and before.sha256 != key.sha256 and self._by_digest.get(before.sha256) == key.id:
+            del self._by_digest[before.sha256]
         self._keys[key.id] = key
-        self._by_digest[key.sha256] = key.id
+        # A declared secret may move to another id; the disabled key of the old id must not stand in its way.
+        if not key.disabled or key.sha256 not in self._by_digest:
+            self._by_digest[key.sha256] = key.id
         self._principals[key.id] = Principal(key.account, key.application, key.id, key.scopes)
         if not self._serves(key) or (before is not None and before.scopes - key.scopes):
             self._tell(key.id)

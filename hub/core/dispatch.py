@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from hub.core.attempt import Attempts
-from hub.core.ending import completion, expired, made, may_repeat
+from hub.core.ending import callbacks, completion, expired, made, may_repeat
 from hub.core.queues import Queues
 from hub.core.stats import Stats
 from hub.core.tasks import Tasks
@@ -57,6 +57,8 @@ class Dispatch:
         self._tasks: Tasks | None = None
         self._early: list[tuple[Coroutine[Any, Any, object], str]] = []
         self._quiet: asyncio.Future[None] | None = None
+        self.on_deliveries: Callable[[], None] = _nobody
+        """Called after a commit that wrote delivery rows."""
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -263,7 +265,9 @@ class Dispatch:
         while True:
             now = self.clock.now()
             try:
-                offset = await self.journal.finish(End(call.id, outcome, now, (completion(call, outcome, now),)))
+                deliveries = callbacks(call, now)
+                end = End(call.id, outcome, now, (completion(call, outcome, now),), deliveries)
+                offset = await self.journal.finish(end)
                 break
             except StorageFailed as failure:
                 # The answer is known and must not be lost while there is any hope of writing it.
@@ -272,6 +276,8 @@ class Dispatch:
                 await self.clock.sleep_until(self.clock.monotonic() + STORAGE_PAUSE)
         if offset is not None:
             self.stats.ended[outcome.ending.value] += 1
+            if deliveries:
+                self.on_deliveries()
         self._drop(ticket)
         return offset is not None
 
@@ -317,6 +323,10 @@ class Dispatch:
     async def late(self, adapter: str, event: DeviceEvent) -> bool:
         """An answer outside its attempt: it ends the call if the call is still open, else it is only noted."""
         return await self.attempts.late(adapter, event)
+
+
+def _nobody() -> None:
+    """Nobody delivers: the rows wait for a hub where somebody does."""
 
 
 def _resolve(waiter: asyncio.Future[None]) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from hub.model.call import Call, OnUncertain
+from hub.model.delivery import DeliveryDraft, callback_endpoint
 from hub.model.event import EventDraft, EventKind
 from hub.model.lifecycle import ENDINGS
 from hub.model.outcome import Ending, Outcome
@@ -26,6 +27,8 @@ from hub.ports.adapter import (
 
 BACKOFF_FIRST = 1.0
 BACKOFF_MOST = 30.0
+CALLBACK_KEY = "callback_key"
+"""The member of a call's echo that names the key which asked for a callback."""
 
 
 class Next(enum.Enum):
@@ -137,4 +140,25 @@ def completion(call: Call, outcome: Outcome, at: datetime) -> EventDraft:
             "ended_at": at.isoformat(timespec="milliseconds"),
             "native": dict(outcome.native),
         },
+    )
+
+
+def callbacks(call: Call, at: datetime) -> tuple[DeliveryDraft, ...]:
+    """The delivery of the completion to the call's own callback, if it has one, due at once.
+
+    `key` is the key that asked for it: one that is revoked stops its callbacks (delivery-guarantees G5).
+    """
+    spec = call.spec
+    if spec.callback is None:
+        return ()
+    return (
+        DeliveryDraft(
+            endpoint=callback_endpoint(spec.application, spec.callback),
+            account=spec.account,
+            event=0,
+            due_at=at,
+            url=spec.callback,
+            view=spec.dialect,
+            attrs={"call": call.id, "ref": spec.ref, "key": spec.echo.get(CALLBACK_KEY)},
+        ),
     )

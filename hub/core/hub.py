@@ -37,6 +37,8 @@ from hub.ports.engine import Engine
 
 ADAPTER_GRACE = 1.0
 ADAPTER_START = 10.0
+OUTBOX = "outbox"
+"""The bell's topic for delivery rows that were written."""
 
 log = logging.getLogger("hub")
 
@@ -75,6 +77,7 @@ class Hub:
         self.access = Access(self.directory, clock, self.limits, self.stats)
         self.channels = Channels(engine.log, self.limits, clock)
         self.dispatch = Dispatch(engine.journal, self.adapters, clock, self.incarnation, self.stats)
+        self.dispatch.on_deliveries = lambda: engine.bell.ring(OUTBOX)
         self.presence = PresenceBook(self.directory, self.dispatch, clock, self.stats)
         self.observe = Observing(self.directory, self.adapters, engine.log, clock)
         self.calls = Calls(engine.journal, self.dispatch, clock)

@@ -7,7 +7,7 @@ A refused request leaves no trace and never has a completion. What is accepted i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -18,6 +18,7 @@ from hub.core.attempt import request_of
 from hub.core.channels import Channels
 from hub.core.directory import Directory
 from hub.core.dispatch import Dispatch
+from hub.core.ending import CALLBACK_KEY
 from hub.core.limits import Limits
 from hub.core.stats import Stats
 from hub.model.call import Call, CallSpec, Stage
@@ -32,11 +33,12 @@ from hub.model.errors import (
     TooLarge,
     TooMany,
     Unavailable,
+    Unprocessable,
 )
 from hub.model.event import Position
 from hub.model.ids import CallId, CallIds, Incarnation
 from hub.model.principal import Principal
-from hub.ports.adapter import Adapter, CallError, Checks
+from hub.ports.adapter import Adapter, CallError, Checks, DeviceRequest
 from hub.ports.clock import Clock
 from hub.ports.engine import IdempotencyMark, Journal, Remembered
 
@@ -92,7 +94,10 @@ class Intake:
         self._limits = limits
         self._stats = stats
         self._ids = CallIds()
+        self._checks: dict[str, Callable[[DeviceRequest], None] | None] = {}
         self.closed: Unavailable | None = Unavailable("the hub is starting", code="starting", retry_after=1)
+        self.vet_callback: Callable[[str], Awaitable[None]] = _no_callbacks
+        """Raises Refusal for a callback address that the hub does not call; set by whoever delivers."""
 
     async def submit(
         self,
@@ -117,11 +122,16 @@ class Intake:
             if mark is not None:
                 return await self._replay(mark, idempotency)
         self._access.take_call(principal, len(specs))
+        denied = await self._denied(specs)
         now = self._clock.now()
         queued: Counter[tuple[str, str]] = Counter()
         judged: list[Call | Refusal] = []
         for spec in specs:
             try:
+                if spec.callback is not None:
+                    if spec.callback in denied:
+                        raise denied[spec.callback]
+                    spec = replace(spec, echo={**spec.echo, CALLBACK_KEY: principal.key_id})
                 judged.append(self._judge(spec, now, declared_ok, queue_limit, alias_kinds, queued))
             except Refusal as refusal:
                 self._stats.refused[refusal.code] += 1
@@ -145,6 +155,23 @@ class Intake:
             assert idempotency is not None
             return await self._replay(remembered, idempotency)
         return Submission(verdicts)
+
+    async def _denied(self, specs: Sequence[CallSpec]) -> dict[str, Refusal]:
+        """Why callback addresses are refused: each of them judged once, all at the same time."""
+        denied: dict[str, Refusal] = {}
+        asked = {spec.callback for spec in specs if spec.callback is not None}
+
+        async def judge(url: str) -> None:
+            try:
+                await self.vet_callback(url)
+            except Refusal as refusal:
+                denied[url] = refusal
+
+        if asked:
+            async with anyio.create_task_group() as group:
+                for url in asked:
+                    group.start_soon(judge, url)
+        return denied
 
     async def _take_on(
         self,
@@ -268,12 +295,24 @@ class Intake:
             raise MethodNotAllowed(f"this device takes no {call.spec.method}")
         if len(call.spec.payload) > caps.max_payload:
             raise TooLarge(f"this device takes payloads of at most {caps.max_payload} bytes", code="payload-too-large")
-        if not isinstance(adapter, Checks):
+        check = self._check_of(call.adapter, adapter)
+        if check is None:
             return
         try:
-            adapter.check(request_of(call, 0, self._clock.monotonic() + call.timeout.total_seconds()))
+            check(request_of(call, 0, self._clock.monotonic() + call.timeout.total_seconds()))
         except CallError as error:
             raise _refusal(error) from None
+
+    def _check_of(self, name: str, adapter: Adapter) -> Callable[[DeviceRequest], None] | None:
+        # Asking a runtime protocol costs more than the check itself, so it is asked once per adapter.
+        if name not in self._checks:
+            self._checks[name] = adapter.check if isinstance(adapter, Checks) else None
+        return self._checks[name]
+
+
+async def _no_callbacks(url: str) -> None:
+    # Taking an address and never calling it would be a silent loss.
+    raise Unprocessable("this hub does not call back; listen on the channel", code="callback-address")
 
 
 def _refusal(error: CallError) -> Refusal:

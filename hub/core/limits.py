@@ -64,6 +64,10 @@ class Limits:
     keys_per_application: int = 1000
     channels_per_application: int = 1000
     callbacks_per_application: int = 16
+    callbacks_per_endpoint: int = 8
+    callbacks_per_tenant: int = 128
+    callbacks_at_once: int = 1024
+    callback_time: timedelta = timedelta(seconds=15)
 
     # What is kept, and for how long
     retention: timedelta = timedelta(hours=24)

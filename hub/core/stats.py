@@ -25,6 +25,9 @@ class Stats:
     gaps: int = 0
     slow_closed: int = 0
     polls: int = 0
+    callbacks_taken: int = 0
+    callbacks_failed: int = 0
+    callbacks_dead: int = 0
     storage_failures: int = 0
     admissions: int = 0
     admissions_refused: int = 0

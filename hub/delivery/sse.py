@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -22,6 +23,8 @@ from hub.model.principal import Principal
 
 COMMENT_EVERY = timedelta(seconds=15)
 ABORT = "hub.abort"
+
+log = logging.getLogger("hub.delivery")
 
 _SECOND = timedelta(seconds=1)
 _HEADERS = [
@@ -93,19 +96,29 @@ class EventStream:
             group.start_soon(_until_gone, receive, group.cancel_scope)
             if not await self._sent(send, b": open\n\n"):
                 _abort(scope)
-            while not self._channel.deleted and await self._sent(send, await self._next()):
-                pass
+            else:
+                await self._stream(scope, send)
             group.cancel_scope.cancel()
         with anyio.move_on_after(self._listening.limits.slow_listener / _SECOND) as patience:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         if patience.cancelled_caught:
             _abort(scope)
 
-    async def _next(self) -> bytes:
-        """What comes next: events, or a comment when nothing came for a while."""
+    async def _stream(self, scope: Scope, send: Send) -> None:
+        try:
+            while (data := await self._next()) is not None:
+                if not await self._sent(send, data):
+                    _abort(scope)
+                    return
+        except HubError as error:
+            # The client comes back with its last event id; it has missed nothing.
+            log.warning("an event stream of %s ended: %s", self._channel.name, error)
+
+    async def _next(self) -> bytes | None:
+        """What comes next: events, or a comment when nothing came for a while; None after the channel's end."""
         channels, clock = self._listening.channels, self._listening.clock
         until = clock.monotonic() + COMMENT_EVERY / _SECOND
-        while True:
+        while not self._channel.deleted:
             page = await channels.read(self._channel, self._position, self._listening.limits.listener_events)
             if page.gap is not None:
                 self._position = Position(page.epoch, page.gap.next)
@@ -113,8 +126,9 @@ class EventStream:
                 self._position = page.events[-1].position
             if page.gap is not None or page.events:
                 return chunk(page, self._channel.name)
-            if not await channels.wait(self._channel, self._position.offset, until):
+            if not await channels.wait(self._channel, self._position.offset, until) and not self._channel.deleted:
                 return b":\n\n"
+        return None
 
     async def _sent(self, send: Send, data: bytes) -> bool:
         """Send; False when the client took nothing for too long."""

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
+
+_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +45,12 @@ class Delivery:
     attrs: Mapping[str, Any] | None
     last_error: str | None = None
     dead: bool = False
+    dead_at: datetime | None = None
+
+
+def callback_endpoint(application: str, url: str) -> str:
+    """The queue of a per-call callback: `callback/<application>/<scheme>://<host>:<port>` (decisions F8)."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".")
+    host = f"[{host}]" if ":" in host else host
+    return f"callback/{application}/{parts.scheme}://{host}:{parts.port or _PORTS.get(parts.scheme, 0)}"

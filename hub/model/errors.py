@@ -9,7 +9,7 @@ HubError
   RevisionConflict                 a record changed since it was read
   Refusal                          the caller's request is refused; carries status and code word
     BadRequest NotAuthenticated NotAllowed NotFound Conflict IdempotencyConflict
-    TooLarge UnsupportedMedia NotAcceptable MethodNotAllowed TooMany Unavailable
+    TooLarge UnsupportedMedia NotAcceptable MethodNotAllowed Unprocessable TooMany Unavailable
 """
 
 from __future__ import annotations
@@ -138,6 +138,13 @@ class UnsupportedMedia(Refusal):
 
     status = 415
     code = "unsupported-media-type"
+
+
+class Unprocessable(Refusal):
+    """The request is well-formed, but what it names cannot be used: an address that the hub does not call."""
+
+    status = 422
+    code = "unprocessable"
 
 
 class TooMany(Refusal):

@@ -24,11 +24,13 @@ class CallIds:
     clock steps back, the millisecond of the last id is moved on instead (RFC 9562, 6.2 method 1).
     """
 
-    __slots__ = ("_counter", "_last_ms")
+    __slots__ = ("_counter", "_last_ms", "_pool", "_used")
 
     def __init__(self) -> None:
         self._last_ms = 0
         self._counter = 0
+        self._pool = b""
+        self._used = 0
 
     def make(self, now: datetime) -> CallId:
         """A new id for the moment `now`; greater, as text, than every id made before."""
@@ -41,7 +43,7 @@ class CallIds:
             if self._counter >> _COUNTER_BITS:
                 self._last_ms += 1
                 self._counter = 0
-        tail = secrets.randbits(62)
+        tail = self._random() >> 2
         number = (
             (self._last_ms & 0xFFFF_FFFF_FFFF) << 80
             | 0x7 << 76
@@ -50,6 +52,14 @@ class CallIds:
             | tail
         )
         return CallId(str(uuid.UUID(int=number)))
+
+    def _random(self) -> int:
+        """64 random bits; the system is asked for 512 ids at a time, since each question is a system call."""
+        if self._used >= len(self._pool):
+            self._pool, self._used = secrets.token_bytes(8 * 512), 0
+        start = self._used
+        self._used = start + 8
+        return int.from_bytes(self._pool[start : start + 8], "big")
 
 
 def new_incarnation() -> Incarnation:

@@ -21,9 +21,10 @@ API_VERSION = 1
 
 __all__ = [
     "API_VERSION", "Adapter", "AdapterContext", "Admission", "AdmissionRefused", "BadRequest", "Busy", "CallError",
-    "Capabilities", "Delivery", "DeviceEvent", "DeviceRequest", "DeviceResponse", "DeviceTimeout",
-    "EventKind", "NoSuchResource", "NotConnected", "Observation", "ObserveSpec", "Presence", "TooLarge", "Unreachable", "Unsupported",
-    "ServesAsgi", "Resumes", "Checks",
+    "Capabilities", "Checks", "Delivery", "DeviceEvent", "DeviceRequest", "DeviceResponse", "DeviceTimeout",
+    "EventKind", "HoldsKeys", "NoSuchResource", "NotConnected", "Observation", "ObserveSpec", "Presence", "Remembers", "Resumes",
+    "ServesAsgi",
+    "TooLarge", "Unreachable", "Unsupported",
 ]
 
 
@@ -160,7 +161,8 @@ class DeviceEvent:
     """Something a device did. `at` is monotonic time of `ctx.clock`.
 
     `attrs` by kind: REGISTERED and UPDATED: lifetime (seconds or None), links (tuple of model
-    Resource), type, name, queue_mode, boot, location. LATE_RESPONSE: call_id, response (DeviceResponse).
+    Resource), type, name, queue_mode, boot, location, id (for a device that is made by it), memory (bytes, see
+    `Remembers`). LATE_RESPONSE: call_id, response (DeviceResponse).
     NOTIFICATION: max_age, observed (True when it answers an observation).
     """
 
@@ -194,11 +196,13 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A device that dials in may stay: who it is. `address` is what the adapter shall call it by in events."""
+    """A device that dials in may stay: who it is. `address` is what the adapter shall call it by in events, `name` the
+    endpoint name that it was declared with."""
 
     device_id: str
     account: str
     address: str
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +229,8 @@ class AdapterContext(Protocol):
 
     async def admit(self, kind: str, identity: str, proof: str | bytes | None) -> Admission | AdmissionRefused:
         """Ask who a dialling device is. Kinds: `key` (identity = device id or name, proof = an API key with scope
-        `device`), `secret` (proof = the device's own secret), `name` (no proof; refused unless the configuration opens it)."""
+        `device`), `secret` (proof = the device's own secret), `name` (no proof; refused unless the configuration
+        opens it), `psk` (identity = one that `HoldsKeys.psk` gave a key for, and whose holder has proved it)."""
         ...
 
     async def checkpoint(self, call_id: str, note: bytes) -> float:
@@ -241,6 +246,35 @@ class AdapterContext(Protocol):
 
     def spawn(self, coro: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
         """Run a background task that the hub owns: its failure is logged, it ends with the adapter."""
+        ...
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """What a context offers beside `AdapterContext` to adapters whose registrations outlive the process (E3)."""
+
+    async def remember(self, device: str, memory: bytes) -> None:
+        """Keep what the adapter needs to go on with a registered device after a restart; returns once it is on disk.
+
+        It replaces what was kept, also by `attrs["memory"]` of REGISTERED and UPDATED, which is kept in the commit of
+        the event. It goes with the registration (DEREGISTERED, EXPIRED, deletion). Raises StorageFailed.
+        """
+        ...
+
+    def memories(self) -> Mapping[str, bytes]:
+        """What is kept of the devices of this adapter that are registered, by address; asked for at `start`."""
+        ...
+
+
+@runtime_checkable
+class HoldsKeys(Protocol):
+    """What a context offers to adapters whose devices prove themselves by pre-shared keys, beside `AdapterContext`."""
+
+    def psk(self, identity: str) -> bytes | None:
+        """The pre-shared key of a device that is known by this identity (alias `psk-identity`), None for no such.
+
+        From memory: a handshake waits for no database.
+        """
         ...
 
 

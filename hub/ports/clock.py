@@ -8,6 +8,7 @@ call early and leaves none hanging.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -27,7 +28,7 @@ class Clock(Protocol):
         ...
 
     def monotonic(self) -> float:
-        """Seconds that only grow; equals `loop.time()` in production."""
+        """Seconds that only grow; the time base of the event loop's timers in production."""
         ...
 
     def call_at(self, when: float, callback: Callable[..., Any], *args: Any) -> Timer:
@@ -47,8 +48,8 @@ class SystemClock:
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """The running loop's time."""
-        return asyncio.get_running_loop().time()
+        """The clock that the loop's timers run by, read afresh: uvloop's own `time()` stands still in an iteration."""
+        return time.monotonic()
 
     def call_at(self, when: float, callback: Callable[..., Any], *args: Any) -> Timer:
         """As `loop.call_at`."""

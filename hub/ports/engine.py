@@ -191,6 +191,20 @@ class ChannelLog(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class LetterSearch:
+    """Narrows a listing of dead letters. `since` and `until` (exclusive) are about when they died; `first` and `last`
+    about their ids, both included; `after` is (dead_at, id) of the last letter of the page before."""
+
+    application: str | None = None
+    ids: tuple[int, ...] | None = None
+    first: int | None = None
+    last: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    after: tuple[datetime, int] | None = None
+
+
 class Outbox(Protocol):
     """Deliveries to listeners that are not connected."""
 
@@ -198,8 +212,8 @@ class Outbox(Protocol):
         """Rows due at `now`, oldest first, skipping the endpoints in `exclude`."""
         ...
 
-    async def next_due(self) -> datetime | None:
-        """When the next row is due, None when there is none."""
+    async def next_due(self, after: datetime | None = None) -> datetime | None:
+        """When the next row is due (of those due later than `after`), None when there is none."""
         ...
 
     async def event(self, delivery: int) -> Event | None:
@@ -214,8 +228,10 @@ class Outbox(Protocol):
         """An attempt failed: due again at `due_at`, or a dead letter when None."""
         ...
 
-    async def dead(self, account: str, endpoint: str | None = None, limit: int = 100) -> Sequence[Delivery]:
-        """Dead letters, newest first."""
+    async def dead(
+        self, account: str, endpoint: str | None = None, limit: int = 100, search: LetterSearch | None = None
+    ) -> Sequence[Delivery]:
+        """Dead letters, the one that died last first."""
         ...
 
     async def replay(self, deliveries: Collection[int], due_at: datetime) -> int:

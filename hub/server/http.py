@@ -12,8 +12,9 @@ from datetime import timedelta
 from typing import Any, cast
 
 import httptools
+from starlette.requests import ClientDisconnect
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from hub.core.limits import Limits
@@ -102,6 +103,18 @@ class RequestProtocol(HttpToolsProtocol):
         """As uvicorn; the connection's time is the WebSocket class's from here on."""
         self._untime()
         super().handle_websocket_upgrade()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """As uvicorn; that a client left in the middle of its body is no error of the application."""
+
+        async def run(scope: Any, receive: Any, send: Any) -> None:
+            try:
+                await app(scope, receive, send)
+            except ClientDisconnect:
+                if not cycle.disconnected:
+                    raise
+
+        super()._start_asgi_task(cycle, run)
 
     # Parser
 

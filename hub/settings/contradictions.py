@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from ipaddress import ip_network
 from typing import Any
 
 from hub.core.access import KEY_FORM
@@ -30,6 +31,11 @@ def contradictions(settings: Settings, environ: Mapping[str, str]) -> list[str]:
             wrong.append(f"adapters.{id}.kind: names the kind of adapter and must be there")
     for name in settings.admission.open_to_names:
         _known(wrong, "admission.open_to_names", "adapters", name, settings.adapters)
+    for text in settings.callbacks.allow:
+        try:
+            ip_network(text)
+        except ValueError:
+            wrong.append(f"callbacks.allow: {text!r} is no network, such as 10.1.0.0/16 or fd00::/8")
     for id, application in settings.applications.items():
         _known(wrong, f"applications.{id}.account", "accounts", application.account, settings.accounts)
         _try(wrong, application_secret, settings, id, environ)

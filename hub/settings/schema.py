@@ -74,6 +74,12 @@ class Admission(Table, frozen=True):
     open_to_names: tuple[str, ...] = ()
 
 
+class Callbacks(Table, frozen=True):
+    """Where the hub may call back on an application's wish, beyond public addresses."""
+
+    allow: tuple[str, ...] = ()
+
+
 class AccountTable(Table, frozen=True):
     """`[accounts.<id>]`."""
 
@@ -125,6 +131,7 @@ class Settings(Table, frozen=True):
     log: Log = Log()
     ops: Ops = Ops()
     admission: Admission = Admission()
+    callbacks: Callbacks = Callbacks()
     limits: dict[str, int | float] = {}
     adapters: dict[str, dict[str, Any]] = {}
     accounts: dict[str, AccountTable] = {}

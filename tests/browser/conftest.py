@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from tests.browser.running_hub import RunningHub
+from tests.hub_process import HubProcess
 from tests.require import require
 
 ARGUMENTS = [
@@ -92,15 +92,15 @@ def tab(context: BrowserContext) -> Iterator[Tab]:
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
     """A hub that the tests of a module share: they leave it running, and look for their own references only."""
     require("chromium")
-    with RunningHub(tmp_path_factory.mktemp("hub")) as running:
+    with HubProcess(tmp_path_factory.mktemp("hub")) as running:
         yield running
 
 
 @pytest.fixture
-def own_hub(tmp_path: Path) -> Iterator[RunningHub]:
+def own_hub(tmp_path: Path) -> Iterator[HubProcess]:
     """A hub of the test's own, to kill and to start again."""
-    with RunningHub(tmp_path) as running:
+    with HubProcess(tmp_path) as running:
         yield running

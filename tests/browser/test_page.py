@@ -12,14 +12,14 @@ import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 
 from tests.browser.conftest import Tab, open_tab
-from tests.browser.running_hub import ROOT, RunningHub
+from tests.hub_process import ROOT, HubProcess
 
 LAMP = "015f2fa34d310000000000010030036c"
 ENDED = re.compile(r"in [\d.]+ m?s")
 ANSWERED = re.compile(r"200\b.* in [\d.]+ m?s")
 
 
-def sign_in(page: Page, hub: RunningHub, key: str | None = None) -> None:
+def sign_in(page: Page, hub: HubProcess, key: str | None = None) -> None:
     page.goto(hub.url)
     page.get_by_label("API key").fill(key or hub.key)
     page.get_by_role("button", name="Sign in").click()
@@ -45,7 +45,7 @@ def rows(page: Page, ref: str) -> Locator:
     return page.locator("#rows tr").filter(has=page.get_by_role("cell", name=ref, exact=True))
 
 
-def test_a_call_sent_on_the_page_shows_its_answer_without_a_reload(hub: RunningHub, tab: Tab) -> None:
+def test_a_call_sent_on_the_page_shows_its_answer_without_a_reload(hub: HubProcess, tab: Tab) -> None:
     page = tab.page
     sign_in(page, hub)
     until_live(page)
@@ -60,7 +60,7 @@ def test_a_call_sent_on_the_page_shows_its_answer_without_a_reload(hub: RunningH
     assert tab.loads == 1
 
 
-def test_the_payload_of_an_answer_is_shown_as_text(hub: RunningHub, tab: Tab) -> None:
+def test_the_payload_of_an_answer_is_shown_as_text(hub: HubProcess, tab: Tab) -> None:
     page = tab.page
     sign_in(page, hub)
     until_live(page)
@@ -74,7 +74,7 @@ def test_the_payload_of_an_answer_is_shown_as_text(hub: RunningHub, tab: Tab) ->
 
 
 def test_what_ended_while_the_page_was_away_is_shown_exactly_once_after_a_restart(
-    own_hub: RunningHub, tab: Tab, context: BrowserContext
+    own_hub: HubProcess, tab: Tab, context: BrowserContext
 ) -> None:
     page = tab.page
     sign_in(page, own_hub)
@@ -107,7 +107,7 @@ def test_what_ended_while_the_page_was_away_is_shown_exactly_once_after_a_restar
     assert tab.loads == 1
 
 
-def test_a_call_that_was_open_at_a_kill_gets_its_answer_on_the_page(own_hub: RunningHub, tab: Tab) -> None:
+def test_a_call_that_was_open_at_a_kill_gets_its_answer_on_the_page(own_hub: HubProcess, tab: Tab) -> None:
     page = tab.page
     sign_in(page, own_hub)
     until_live(page)
@@ -121,7 +121,7 @@ def test_a_call_that_was_open_at_a_kill_gets_its_answer_on_the_page(own_hub: Run
     expect(page.locator("#own li").first).to_contain_text(ANSWERED)
 
 
-def test_a_call_sent_while_the_hub_is_down_is_sent_once_it_is_back(own_hub: RunningHub, tab: Tab) -> None:
+def test_a_call_sent_while_the_hub_is_down_is_sent_once_it_is_back(own_hub: HubProcess, tab: Tab) -> None:
     page = tab.page
     sign_in(page, own_hub)
     until_live(page)
@@ -135,7 +135,7 @@ def test_a_call_sent_while_the_hub_is_down_is_sent_once_it_is_back(own_hub: Runn
     assert len(own_hub.ask("GET", "v1/calls?ref=patient")["calls"]) == 1
 
 
-def test_a_call_whose_202_was_lost_on_the_way_is_not_made_twice(hub: RunningHub, tab: Tab) -> None:
+def test_a_call_whose_202_was_lost_on_the_way_is_not_made_twice(hub: HubProcess, tab: Tab) -> None:
     page = tab.page
     lost: list[int] = []
 
@@ -157,7 +157,7 @@ def test_a_call_whose_202_was_lost_on_the_way_is_not_made_twice(hub: RunningHub,
     assert len(hub.ask("GET", "v1/calls?ref=lost-on-the-way")["calls"]) == 1
 
 
-def test_a_restart_in_good_order_is_told_and_survived(own_hub: RunningHub, tab: Tab) -> None:
+def test_a_restart_in_good_order_is_told_and_survived(own_hub: HubProcess, tab: Tab) -> None:
     page = tab.page
     sign_in(page, own_hub)
     until_live(page)
@@ -171,7 +171,7 @@ def test_a_restart_in_good_order_is_told_and_survived(own_hub: RunningHub, tab: 
     expect(rows(page, "after-the-restart")).to_have_count(1)
 
 
-def test_a_wrong_key_is_told_in_clear_words_and_not_kept(hub: RunningHub, tab: Tab) -> None:
+def test_a_wrong_key_is_told_in_clear_words_and_not_kept(hub: HubProcess, tab: Tab) -> None:
     page = tab.page
     sign_in(page, hub, "ak_nobody_has_this_key_00000000")
 
@@ -180,14 +180,14 @@ def test_a_wrong_key_is_told_in_clear_words_and_not_kept(hub: RunningHub, tab: T
     assert page.evaluate("sessionStorage.length") == 0
 
 
-def test_something_that_cannot_be_a_key_is_told_without_asking_the_hub(hub: RunningHub, tab: Tab) -> None:
+def test_something_that_cannot_be_a_key_is_told_without_asking_the_hub(hub: HubProcess, tab: Tab) -> None:
     sign_in(tab.page, hub, "not a key, ключ")
 
     expect(tab.page.get_by_role("alert")).to_contain_text("not a key")
     assert not any("/v1/" in address for address in tab.addresses)
 
 
-def test_the_key_is_kept_in_this_tab_only_and_never_in_an_address(hub: RunningHub, tab: Tab) -> None:
+def test_the_key_is_kept_in_this_tab_only_and_never_in_an_address(hub: HubProcess, tab: Tab) -> None:
     page = tab.page
     sign_in(page, hub)
     until_live(page)
@@ -202,7 +202,7 @@ def test_the_key_is_kept_in_this_tab_only_and_never_in_an_address(hub: RunningHu
     assert not any(hub.key in address for address in tab.addresses)
 
 
-def test_signing_out_forgets_the_key(hub: RunningHub, tab: Tab) -> None:
+def test_signing_out_forgets_the_key(hub: HubProcess, tab: Tab) -> None:
     page = tab.page
     sign_in(page, hub)
     until_live(page)
@@ -214,7 +214,7 @@ def test_signing_out_forgets_the_key(hub: RunningHub, tab: Tab) -> None:
     assert page.evaluate("sessionStorage.getItem('hub-key')") is None
 
 
-def test_a_revoked_key_leads_back_to_signing_in(hub: RunningHub, tab: Tab) -> None:
+def test_a_revoked_key_leads_back_to_signing_in(hub: HubProcess, tab: Tab) -> None:
     page = tab.page
     made = hub.ask("POST", "v1/keys", {"scopes": ["call", "listen", "device"], "label": "to be revoked"})
     sign_in(page, hub, made["key"])
@@ -227,7 +227,7 @@ def test_a_revoked_key_leads_back_to_signing_in(hub: RunningHub, tab: Tab) -> No
     assert page.evaluate("sessionStorage.getItem('hub-key')") is None
 
 
-def test_a_key_that_may_not_listen_is_told_so(hub: RunningHub, tab: Tab) -> None:
+def test_a_key_that_may_not_listen_is_told_so(hub: HubProcess, tab: Tab) -> None:
     made = hub.ask("POST", "v1/keys", {"scopes": ["call"], "label": "calls only"})
 
     sign_in(tab.page, hub, made["key"])
@@ -235,7 +235,7 @@ def test_a_key_that_may_not_listen_is_told_so(hub: RunningHub, tab: Tab) -> None
     expect(tab.page.locator("#link")).to_have_text("Stopped. The key needs the scope listen.")
 
 
-def test_nothing_on_the_page_breaks_its_own_policy(hub: RunningHub, tab: Tab) -> None:
+def test_nothing_on_the_page_breaks_its_own_policy(hub: HubProcess, tab: Tab) -> None:
     page = tab.page
     first = page.goto(hub.url)
     assert first is not None
@@ -255,7 +255,7 @@ def test_nothing_on_the_page_breaks_its_own_policy(hub: RunningHub, tab: Tab) ->
     page.wait_for_function("window.violations.length === 1")
 
 
-def test_two_tabs_see_the_same_events(hub: RunningHub, tab: Tab, context: BrowserContext) -> None:
+def test_two_tabs_see_the_same_events(hub: HubProcess, tab: Tab, context: BrowserContext) -> None:
     other = open_tab(context)
     for each in (tab, other):
         sign_in(each.page, hub)
@@ -270,7 +270,7 @@ def test_two_tabs_see_the_same_events(hub: RunningHub, tab: Tab, context: Browse
     expect(rows(other.page, "for-both").get_by_role("cell").nth(6)).to_have_text("")
 
 
-def test_a_channel_that_was_made_again_is_told_as_a_gap(own_hub: RunningHub, tab: Tab) -> None:
+def test_a_channel_that_was_made_again_is_told_as_a_gap(own_hub: HubProcess, tab: Tab) -> None:
     page = tab.page
     sign_in(page, own_hub)
     until_live(page)
@@ -286,7 +286,7 @@ def test_a_channel_that_was_made_again_is_told_as_a_gap(own_hub: RunningHub, tab
     expect(rows(page, "in-the-new-life")).to_have_count(1)
 
 
-def test_a_deleted_channel_stops_the_page_and_says_so(hub: RunningHub, tab: Tab) -> None:
+def test_a_deleted_channel_stops_the_page_and_says_so(hub: HubProcess, tab: Tab) -> None:
     page = tab.page
     sign_in(page, hub)
     until_live(page)
@@ -303,7 +303,7 @@ def test_a_deleted_channel_stops_the_page_and_says_so(hub: RunningHub, tab: Tab)
     expect(rows(page, "on-news")).to_have_count(1)
 
 
-def test_a_refused_call_is_told_and_makes_no_row(hub: RunningHub, tab: Tab) -> None:
+def test_a_refused_call_is_told_and_makes_no_row(hub: HubProcess, tab: Tab) -> None:
     page = tab.page
     sign_in(page, hub)
     until_live(page)
@@ -314,7 +314,7 @@ def test_a_refused_call_is_told_and_makes_no_row(hub: RunningHub, tab: Tab) -> N
     expect(rows(page, "refused")).to_have_count(0)
 
 
-def test_the_answer_nobody_gives_leaves_the_page_waiting(hub: RunningHub, tab: Tab) -> None:
+def test_the_answer_nobody_gives_leaves_the_page_waiting(hub: HubProcess, tab: Tab) -> None:
     page = tab.page
     sign_in(page, hub)
     until_live(page)
@@ -325,7 +325,7 @@ def test_the_answer_nobody_gives_leaves_the_page_waiting(hub: RunningHub, tab: T
     expect(page.get_by_role("button", name="Send")).to_be_enabled()
 
 
-def test_arguments_that_are_no_object_are_told_before_anything_is_sent(hub: RunningHub, tab: Tab) -> None:
+def test_arguments_that_are_no_object_are_told_before_anything_is_sent(hub: HubProcess, tab: Tab) -> None:
     page = tab.page
     sign_in(page, hub)
     until_live(page)
@@ -336,7 +336,7 @@ def test_arguments_that_are_no_object_are_told_before_anything_is_sent(hub: Runn
     assert page.locator("#own li").count() == 0
 
 
-def test_a_device_can_be_picked_from_the_list(hub: RunningHub, tab: Tab) -> None:
+def test_a_device_can_be_picked_from_the_list(hub: HubProcess, tab: Tab) -> None:
     page = tab.page
     sign_in(page, hub)
 
@@ -347,7 +347,7 @@ def test_a_device_can_be_picked_from_the_list(hub: RunningHub, tab: Tab) -> None
     expect(page.locator("#devices [aria-pressed=true]")).to_have_count(1)
 
 
-def test_the_page_can_be_used_with_the_keyboard_alone(hub: RunningHub, tab: Tab) -> None:
+def test_the_page_can_be_used_with_the_keyboard_alone(hub: HubProcess, tab: Tab) -> None:
     page = tab.page
     page.goto(hub.url)
     page.keyboard.press("Tab")
@@ -365,7 +365,7 @@ def test_the_page_can_be_used_with_the_keyboard_alone(hub: RunningHub, tab: Tab)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_fits_a_narrow_screen(hub: RunningHub, tab: Tab, scheme: Literal["light", "dark"]) -> None:
+def test_the_page_fits_a_narrow_screen(hub: HubProcess, tab: Tab, scheme: Literal["light", "dark"]) -> None:
     page = tab.page
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": 400, "height": 800})
@@ -380,7 +380,7 @@ def test_the_page_fits_a_narrow_screen(hub: RunningHub, tab: Tab, scheme: Litera
     assert dark == (scheme == "dark")
 
 
-def test_every_control_has_a_name(hub: RunningHub, tab: Tab) -> None:
+def test_every_control_has_a_name(hub: HubProcess, tab: Tab) -> None:
     sign_in(tab.page, hub)
     until_live(tab.page)
 
@@ -392,7 +392,7 @@ def test_every_control_has_a_name(hub: RunningHub, tab: Tab) -> None:
 
 
 @pytest.mark.skipif(os.environ.get("HUB_WRITE_SCREENSHOTS") != "1", reason="HUB_WRITE_SCREENSHOTS=1 writes docs/images")
-def test_the_picture_in_the_documentation_is_drawn(own_hub: RunningHub, tab: Tab) -> None:
+def test_the_picture_in_the_documentation_is_drawn(own_hub: HubProcess, tab: Tab) -> None:
     page = tab.page
     sign_in(page, own_hub)
     until_live(page)

@@ -92,6 +92,21 @@ class AdapterEvents:
         assert not observation.active
         assert len(case.ctx.of(EventKind.NOTIFICATION)) == 5
 
+    async def test_22_a_newer_observation_of_a_target_takes_the_place_of_the_older(self, case: Case) -> None:
+        double = await case.rig.device()
+        _, older = await case.observe(double)
+        _, newer = await case.observe(double)
+        await double.until(lambda: double.observed == 1)
+        await double.notify([b"once"])
+        await case.ctx.seen(EventKind.NOTIFICATION)
+        await older.cancel()
+        await double.notify([b"twice"])
+        await case.ctx.seen(EventKind.NOTIFICATION, n=2)
+        await case.barrier(double)
+
+        assert (older.active, newer.active) == (False, True)
+        assert [event.payload for event in case.ctx.of(EventKind.NOTIFICATION)] == [b"once", b"twice"]
+
     async def test_23_what_cannot_be_observed_is_refused_clearly(self, case: Case) -> None:
         double = await case.rig.device()
         try:

@@ -29,6 +29,7 @@ class ContextDouble:
         self.asked_to_admit: list[tuple[str, str]] = []
         self.fail_accept = False
         self.accepting = 0
+        self.failures = 0
         self.checkpointed = asyncio.Event()
         self._go = asyncio.Event()
         self._go.set()
@@ -50,9 +51,11 @@ class ContextDouble:
         try:
             await self._go.wait()
             if self.fail_accept:
+                self.failures += 1
                 raise StorageFailed("the disk is full")
         finally:
             self.accepting -= 1
+            self._news.set()
         self._heard(event)
 
     async def admit(self, kind: str, identity: str, proof: str | bytes | None) -> Admission | AdmissionRefused:
@@ -108,6 +111,13 @@ class ContextDouble:
         """Return when `n` calls of `accept` wait."""
         async with asyncio.timeout(5):
             while self.accepting < n:
+                self._news.clear()
+                await self._news.wait()
+
+    async def failed(self, n: int) -> None:
+        """Return when `accept` failed `n` times."""
+        async with asyncio.timeout(5):
+            while self.failures < n:
                 self._news.clear()
                 await self._news.wait()
 

@@ -13,7 +13,7 @@ import pytest
 import adapters
 from tests.contracts.adapter_calls import AdapterCalls
 from tests.contracts.adapter_case import Case
-from tests.contracts.adapter_core import AdapterCore
+from tests.contracts.adapter_core import AdapterCore, under  # noqa: F401  (a fixture)
 from tests.contracts.adapter_events import AdapterEvents
 from tests.contracts.context import ContextDouble
 

@@ -66,6 +66,13 @@ class Front:
         async with self._session.request(method, self.url + path, headers=sent, **data) as answer:
             return Answer(answer.status, answer.headers, await answer.read())
 
+    async def ended(self, call: str) -> CallState:
+        """The call once it has ended; fails after a few real seconds."""
+        async with asyncio.timeout(PATIENCE):
+            state = await self.core.hub.calls.wait_end(CallId(call), self.core.clock.monotonic() + 1e9)
+        assert state is not None and state.outcome is not None
+        return state
+
     async def lines(self, path: str, headers: Mapping[str, str], *, until: bytes) -> list[str]:
         """The lines of an endless answer, read until some bytes have come; the connection is then dropped."""
         sent = {"Authorization": f"Bearer {KEY}", **headers}

@@ -67,7 +67,7 @@ async def test_the_view_of_a_call_follows_its_life(front: Front) -> None:
     attempt = await front.core.adapter.next()
     sent = (await front.ask("GET", f"/v1/calls/{call}")).json
     attempt.reply(404, b"", error="NOT_FOUND")
-    await front.core.hub.calls.wait_end(call, 1e12)
+    await front.ended(call)
     done = (await front.ask("GET", f"/v1/calls/{call}")).json
 
     assert (sent["state"], sent["attempts"], "ending" in sent) == ("sent", 1, False)
@@ -107,9 +107,9 @@ async def test_a_client_that_leaves_its_wait_cancels_nothing(front: Front) -> No
     asked.cancel()
     await asyncio.wait_for(waits.over.wait(), PATIENCE)  # the server has seen the client leave
     attempt.reply(200)
-    state = await front.core.hub.calls.wait_end(ticket.call.id, 1e12)
+    state = await front.ended(ticket.call.id)
 
-    assert state is not None and state.outcome is not None and state.outcome.status == 200
+    assert state.outcome is not None and state.outcome.status == 200
 
 
 async def test_messagepack_carries_the_same_call_with_bytes(front: Front) -> None:
@@ -130,7 +130,7 @@ async def test_the_same_idempotency_key_gives_the_first_answer_and_runs_once(fro
     headers = {"Idempotency-Key": "once"}
     first = await front.ask("POST", CALLS, READ, headers=headers)
     (await front.core.adapter.next()).reply(200)
-    await front.core.hub.calls.wait_end(first.json["id"], 1e12)
+    await front.ended(first.json["id"])
 
     again = await front.ask("POST", CALLS, READ, headers=headers)
     other = await front.ask("POST", CALLS, {**READ, "uri": "/5/0/2"}, headers=headers)
@@ -146,7 +146,7 @@ async def test_an_idempotency_key_is_remembered_over_a_restart(tmp_path: Path) -
     async with running_front(tmp_path) as front:
         first = await front.ask("POST", CALLS, READ, headers=headers)
         (await front.core.adapter.next()).reply(200)
-        await front.core.hub.calls.wait_end(first.json["id"], 1e12)
+        await front.ended(first.json["id"])
     async with running_front(tmp_path) as front:
         again = await front.ask("POST", CALLS, READ, headers=headers)
 

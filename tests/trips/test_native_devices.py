@@ -89,10 +89,10 @@ async def test_calls_of_a_removed_device_end_and_its_departure_is_told(front: Fr
     assert (standing["waiting"], standing["in-flight"]) == (1, 1)
 
     await front.ask("DELETE", "/v1/devices/lamp")
-    state = await front.core.hub.calls.wait_end(waiting["id"], 1e12)
+    state = await front.ended(waiting["id"])
     page = (await front.ask("GET", "/v1/channels/default/messages?offset=0&wait=0")).json
 
-    assert state is not None and state.outcome is not None
+    assert state.outcome is not None
     assert (state.outcome.status, state.outcome.error) == (429, "DEVICE_REMOVED_REGISTRATION")
     assert [message["de-registrations"] for message in page["messages"] if "de-registrations" in message] == [["lamp"]]
 

@@ -29,7 +29,7 @@ async def test_an_example_does_what_it_prints(name: str, tmp_path: Path) -> None
         answer = await front.ask(asked["method"], asked["path"], asked["body"])
         attempt = await front.core.adapter.next()
         attempt.answer.set_result(_response(device["answers"]))
-        await front.core.hub.calls.wait_end(answer.headers["hub-call-id"], 1e12)
+        await front.ended(answer.headers["hub-call-id"])
         page = (await front.ask("GET", "/v1/channels/default/messages?offset=0&wait=0")).json
 
     assert answer.status == told["answer"]["status"]

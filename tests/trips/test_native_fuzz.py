@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from tests.trips.front_rig import KEY, running_front
 
-EXAMPLES = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EXAMPLES = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 WORD = re.compile(r"[A-Z0-9_]+")
 
@@ -64,6 +64,7 @@ _PLAUSIBLE = st.sampled_from(
         "INVOKE",
         "/5/0/1",
         "%zz",
+        "ä",
         "AAE=",
         "default",
         "other/default",

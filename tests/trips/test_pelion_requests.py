@@ -47,7 +47,7 @@ async def test_the_seeds_requests_are_accepted_with_an_empty_body_and_told_with_
     (await front.core.adapter.next()).reply(200, b"value1\n")
     write = await front.core.adapter.next()
     write.reply(204)
-    await front.core.hub.calls.wait_end(answers[1].headers["hub-call-id"], 1e12)
+    await front.ended(answers[1].headers["hub-call-id"])
 
     assert [(answer.status, answer.body) for answer in answers] == [(202, b"")] * 2
     assert answers[0].headers["hub-channel"] == "shop/default" and ":" in answers[0].headers["hub-position"]
@@ -136,7 +136,7 @@ async def test_the_same_async_id_is_a_call_of_its_own_each_time(front: Front) ->
     answers = [await front.ask("POST", ASK, READ) for _ in range(2)]
     for _ in answers:
         (await front.core.adapter.next()).reply(200)
-    await front.core.hub.calls.wait_end(answers[1].headers["hub-call-id"], 1e12)
+    await front.ended(answers[1].headers["hub-call-id"])
 
     assert [item["id"] for item in await outcomes(front)] == ["a1", "a1"]
 
@@ -161,7 +161,7 @@ async def test_what_was_never_sent_is_told_by_what_the_caller_asked(
     front.core.adapter.away["lamp"] = Presence.OFFLINE
     call = (await front.ask("POST", f"{ASK}{query}", READ)).headers["hub-call-id"]
     front.core.clock.advance(7200)
-    await front.core.hub.calls.wait_end(call, 1e12)
+    await front.ended(call)
 
     [outcome] = await outcomes(front)
     assert (outcome["status"], outcome["error"]) == (status, error)

@@ -35,7 +35,7 @@ async def call(front: Front, async_id: str, payload: bytes = b"x") -> None:
     """One request that has ended."""
     answer = await front.ask("POST", f"/v2/device-requests/lamp?async-id={async_id}", READ)
     (await front.core.adapter.next()).reply(200, payload)
-    await front.core.hub.calls.wait_end(answer.headers["hub-call-id"], 1e12)
+    await front.ended(answer.headers["hub-call-id"])
 
 
 async def departure(front: Front, device: str) -> None:

@@ -17,6 +17,13 @@ from tests.trips.test_stream import ask, client, close_code, told
 
 pytestmark = pytest.mark.anyio
 
+
+@pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    """Both loops: what a transport does when it is full, or half closed, is theirs to decide."""
+    return "asyncio", {"use_uvloop": request.param}
+
+
 LISTENERS = 2000
 
 

@@ -28,14 +28,14 @@ class FullDisk(sqlite3.Connection):
 
 
 class FailingSync(sqlite3.Connection):
-    """A connection whose commit fails as after a failed fsync while `failing`."""
+    """A connection whose commit fails with `code` while there is one: as after a failed fsync, or on a full disk."""
 
-    failing = False
+    code: int | None = None
 
     def commit(self) -> None:
-        if FailingSync.failing and self.in_transaction:
+        if FailingSync.code is not None and self.in_transaction:
             error = sqlite3.OperationalError("disk I/O error")
-            error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+            error.sqlite_errorcode = FailingSync.code
             raise error
         super().commit()
 

@@ -26,7 +26,7 @@ from hub.ports.adapter import (
     Unreachable,
 )
 from hub.ports.adapter import EventKind as Heard
-from tests.core_rig import PRINCIPAL, Core, running_core
+from tests.core_rig import PRINCIPAL, running_core
 
 pytestmark = pytest.mark.anyio
 

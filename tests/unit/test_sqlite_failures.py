@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from hub.engines.sqlite.engine import SqliteEngine
 from hub.model.call import Stage
-from hub.model.errors import Damaged, StorageFailed, StorageFull
+from hub.model.errors import Damaged, RevisionConflict, StorageFailed, StorageFull
 from hub.model.record import Kind, Record
 from tests.clock import ManualClock
 from tests.contracts.engine_rig import MINE, Running, note, numbers
@@ -27,7 +28,7 @@ HUGE = 1 << 60
 @pytest.fixture(autouse=True)
 def quiet_disks() -> Iterator[None]:
     yield
-    FailingSync.failing = False
+    FailingSync.code = None
 
 
 def connection_of(run: Running) -> Any:
@@ -82,16 +83,39 @@ async def test_an_end_that_meets_a_full_disk_can_be_tried_again(tmp_path: Path, 
         assert [numbers(batch) for batch in run.told] == [[1]]
 
 
+async def test_a_commit_that_fails_at_its_end_takes_every_offset_back(tmp_path: Path, clock: ManualClock) -> None:
+    async with running_sqlite(tmp_path / "d", clock, connection=FailingSync) as run:
+        await run.append(note(1))
+        call = await run.sent()
+        FailingSync.code = sqlite3.SQLITE_FULL
+        for failing in (
+            lambda: run.append(note(2), note(3)),
+            lambda: run.append(note(4, "shop/other")),
+            lambda: run.finish(call, note(5)),
+            lambda: run.engine.log.delete("shop/default"),
+        ):
+            with pytest.raises(StorageFull):
+                await failing()
+        FailingSync.code = None
+
+        assert [event.offset for event in await run.append(note(6), note(7, "shop/other"))] == [2, 1]
+        assert await run.finish(call, note(8)) == 3
+        assert numbers(await run.events()) == [1, 6, 8]
+        assert numbers(await run.events("shop/other")) == [7]
+        assert [numbers(batch) for batch in run.told] == [[1], [6, 7], [8]]
+        assert await run.engine.journal.forget(clock.now() - timedelta(days=1), 1) == 0, "one call ended, not two"
+
+
 async def test_after_a_failed_sync_nothing_is_written_until_a_restart(tmp_path: Path, clock: ManualClock) -> None:
     async with running_sqlite(tmp_path / "d", clock, connection=FailingSync) as run:
         kept = await run.sent()
-        FailingSync.failing = True
+        FailingSync.code = sqlite3.SQLITE_IOERR_FSYNC
         failures = await all_failures(run, 5)
         assert len(failures) == 5 and not any(isinstance(error, StorageFull) for error in failures)
         health = run.engine.health()
         assert health["state"] == "failed" and "I/O" in health["reason"]
 
-        FailingSync.failing = False
+        FailingSync.code = None
         with pytest.raises(StorageFailed):
             await run.finish(kept, note(1))
         assert (await run.state(kept)).stage is Stage.SENT, "reading goes on"
@@ -185,6 +209,26 @@ async def test_writes_that_wait_share_one_commit(tmp_path: Path, clock: ManualCl
         CountingCommits.commits = 0
         await all_failures(run, 500)
         assert 1 <= CountingCommits.commits <= 50, "each write had a commit of its own"
+
+
+async def test_a_refused_write_leaves_its_neighbours_in_their_common_commit(tmp_path: Path, clock: ManualClock) -> None:
+    async with running_sqlite(tmp_path / "d", clock, connection=CountingCommits) as run:
+        await run.engine.directory.put([Record(Kind.KEY, "k", "acme", {})])
+        CountingCommits.commits = 0
+        refused = []
+
+        async def conflict() -> None:
+            try:
+                await run.engine.directory.put([Record(Kind.KEY, "k", "acme", {})])
+            except RevisionConflict as error:
+                refused.append(error)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(100):
+                group.start_soon(conflict)
+                group.start_soon(run.accepted)
+        assert len(refused) == 100
+        assert CountingCommits.commits <= 40, "the refusals drove the others apart"
 
 
 async def test_a_batch_is_bounded(tmp_path: Path, clock: ManualClock) -> None:

@@ -104,9 +104,6 @@ async def test_a_stranger_is_sent_away_without_a_reason(case: Case, shown: dict[
 async def test_a_device_that_says_nothing_is_closed_after_five_seconds(case: Case) -> None:
     double = rig_of(case).double()
     await double.dial()
-    async with asyncio.timeout(5):
-        while case.clock.pending == 0:
-            await asyncio.sleep(0.001)
     case.clock.advance(4.9)
     assert not double.closed.is_set()
     case.clock.advance(0.2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import random
 from typing import Any
 
@@ -76,14 +77,14 @@ frames: st.SearchStrategy[Frame] = st.one_of(
 
 @pytest.mark.parametrize("coding", CODINGS)
 @given(frame=frames)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_frame_comes_back_as_it_went(coding: Subprotocol, frame: Frame) -> None:
     assert decode(encode(frame, coding), coding) == frame
 
 
 @pytest.mark.parametrize("coding", CODINGS)
 @given(frame=frames)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_a_frame_that_was_cut_off_is_none(coding: Subprotocol, frame: Frame) -> None:
     data = encode(frame, coding)
     for end in range(len(data)):
@@ -112,7 +113,7 @@ def test_random_bytes_raise_nothing_else(coding: Subprotocol, rounds: int) -> No
 
 
 @given(value=st.recursive(plain, lambda inner: st.lists(inner, max_size=8), max_leaves=20))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_any_value_at_all_is_a_frame_or_is_refused(value: Any) -> None:
     for coding, data in (
         (Subprotocol.JSON, orjson.dumps(value)), (Subprotocol.MSGPACK, msgpack.packb(value)),
@@ -120,10 +121,8 @@ def test_any_value_at_all_is_a_frame_or_is_refused(value: Any) -> None:
         (Subprotocol.MSGPACK, msgpack.packb([0, value])),
         (Subprotocol.MSGPACK, msgpack.packb([8, 1, value, b"", value])),
     ):
-        try:
+        with contextlib.suppress(BadFrame):
             assert isinstance(decode(data, coding), Frame)
-        except BadFrame:
-            pass
 
 
 @pytest.mark.parametrize(
@@ -132,7 +131,8 @@ def test_any_value_at_all_is_a_frame_or_is_refused(value: Any) -> None:
         b"", b"{}", b"[]", b"[[3]]", b'["3","id",200,""]', b"[3.0]", b"[true]", b"[-1]", b"[3]", b'[3,"",200,""]',
         b'[3,"id",99,""]', b'[3,"id",600,""]', b'[3,"id",true,""]', b'[3,"id",200,"%%%"]', b'[3,"id",200,"QQ"]',
         b'[3,"id",200,7]', b'[3,"id",200,"",[]]', b'[3,"id",200,"",{"ct":7}]', b'[3,"id",200,"",{"max_age":-1}]',
-        b'[3,"id",200,"",{"retry_after":"soon"}]', b'[0,{"v":2,"dev":"d","boot":"b"}]', b'[0,{"v":1,"dev":"","boot":"b"}]',
+        b'[3,"id",200,"",{"retry_after":"soon"}]', b'[0,{"v":2,"dev":"d","boot":"b"}]',
+        b'[0,{"v":1,"dev":"","boot":"b"}]',
         b'[0,{"v":1,"dev":"d"}]', b'[0,{"v":1,"dev":"d","boot":"b","links":[{"rt":"x"}]}]',
         b'[0,{"v":1,"dev":"d","boot":"b","auth":"ak_x"}]', b'[8,-1,"k",""]', b'[8,1,"",""]', b'[10,"n"]',
         b"[3" + b"[" * 100_000, b'[7,"' + b"x" * 129 + b'"]', b'[3,"\\ud800",200,""]', b"\xff\xfe", b"nan",

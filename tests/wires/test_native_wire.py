@@ -37,7 +37,7 @@ AT = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
 
 
 def spec_of(value: Any, form: Form = Form.JSON) -> CallSpec:
-    return wire.call_spec(value, ASKER, "lamp", form, Limits(), "fresh")
+    return wire.call_spec(value, ASKER, "lamp", form, Limits(), lambda: "fresh")
 
 
 def wrong(value: Any, form: Form = Form.JSON) -> list[str]:
@@ -161,9 +161,12 @@ def test_a_foreign_channel_is_a_missing_one() -> None:
         spec_of({"method": "GET", "uri": "/x", "channel": "other/default"})
 
 
+MEMBERS = ["method", "uri", "args", "payload", "payload-b64", "timeout", "retry", "order", "ref", "channel"]
+
+
 @given(
     st.dictionaries(
-        st.sampled_from("method uri args payload payload-b64 timeout retry order ref channel".split()),
+        st.sampled_from(MEMBERS),
         st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.lists(st.integers())
         | st.sampled_from(["GET", "INVOKE", "/5/0/1", "serial"]),
     ),

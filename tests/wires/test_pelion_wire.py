@@ -100,7 +100,8 @@ def test_an_async_id_may_name_session_device_and_path(async_id: str) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b"", b"{", b"[]", b"null", b"5", b'"x"', b"{}", b'{"method":"GET"}', b'{"uri":"/5/0/1"}', b'{"method":"PATCH","uri":"/"}',
+        b"", b"{", b"[]", b"null", b"5", b'"x"', b"{}", b'{"method":"GET"}', b'{"uri":"/5/0/1"}',
+        b'{"method":"PATCH","uri":"/"}',
         b'{"method":"get","uri":"/5"}', b'{"method":"GET","uri":5}', b'{"method":"GET","uri":""}',
         b'{"method":"GET","uri":"/%zz"}', b'{"method":"GET","uri":"/5","payload-b64":"A"}',
         b'{"method":"GET","uri":"/5","payload-b64":1}', b'{"method":"GET","uri":"/5","accept":{}}',

@@ -37,7 +37,7 @@ class CallRoutes:
         exchange = Exchange(self._hub, request, Scope.CALL)
         value, form = await exchange.value()
         spec = wire.call_spec(
-            value, exchange.principal, request.path_params["device"], form, self._hub.limits, secrets.token_hex(16)
+            value, exchange.principal, request.path_params["device"], form, self._hub.limits, _fresh_ref
         )
         submission = await self._hub.intake.submit(exchange.principal, [spec], repetition(request.scope, exchange.body))
         taken = accepted(submission.verdicts[0])
@@ -85,7 +85,7 @@ class CallRoutes:
         device = frame.get("device")
         if not isinstance(device, str):
             raise NotFound("no such device", code="device-not-found")
-        spec = wire.call_spec(frame, principal, device, form, self._hub.limits, secrets.token_hex(16))
+        spec = wire.call_spec(frame, principal, device, form, self._hub.limits, _fresh_ref)
         taken = accepted((await self._hub.intake.submit(principal, [spec])).verdicts[0])
         view = wire.accepted_view(taken.call, taken.position)
         view["call-id"] = view.pop("id")
@@ -137,3 +137,8 @@ def call_query(query: Mapping[str, str], principal: Principal) -> CallQuery:
 
 def _call_id(request: Request) -> CallId:
     return CallId(request.path_params["call"])
+
+
+def _fresh_ref() -> str:
+    """A name for a call whose caller gave none."""
+    return secrets.token_hex(16)

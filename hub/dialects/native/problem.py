@@ -27,6 +27,7 @@ _TITLES = {
     409: "The request contradicts the present state",
     413: "The request is too large",
     415: "The body has a type that is not taken",
+    422: "The request names what cannot be used",
     429: "Too many at once",
     503: "The hub cannot take work now",
     507: "The hub has no room left",

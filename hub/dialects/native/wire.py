@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -35,10 +35,10 @@ _DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+=~-]{0,127}", re.ASCII)
 _PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
 
 
-def call_spec(value: Any, principal: Principal, device: str, form: Form, limits: Limits, fresh_ref: str) -> CallSpec:
+def call_spec(value: Any, principal: Principal, device: str, form: Form, limits: Limits, fresh_ref: Callable[[], str]) -> CallSpec:
     """The spec of `POST /v1/devices/{device}/calls`, or of a `call` frame.
 
-    `fresh_ref` names the call if the caller does not. Raises BadRequest with every wrong member, NotFound for a
+    `fresh_ref()` names the call if the caller does not. Raises BadRequest with every wrong member, NotFound for a
     foreign channel.
     """
     members = Members(value)
@@ -67,7 +67,7 @@ def call_spec(value: Any, principal: Principal, device: str, form: Form, limits:
     return CallSpec(
         account=principal.account,
         application=principal.application,
-        ref=ref or fresh_ref,
+        ref=ref or fresh_ref(),
         device=device,
         method=method or "",
         target=target,

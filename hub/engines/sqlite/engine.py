@@ -51,6 +51,7 @@ class SqliteEngine:
         self._readers = Readers(readers, waiting, "hub-reader", self._writer.give_up)
         self._listings = Readers(1, 1000, "hub-listing", self._writer.give_up)
         self._durability = "none"
+        self.writing_connection: sqlite3.Connection | None = None
         self.journal = SqliteJournal(self._writer, self._readers, self._listings, clock)
         self.log = SqliteChannelLog(self._writer, self._readers, clock)
         self.outbox = SqliteOutbox(self._writer, self._readers, clock)

@@ -16,6 +16,7 @@ from hub.engines.sqlite.writer import Writer
 from hub.model.delivery import Delivery
 from hub.model.event import Event
 from hub.ports.clock import Clock
+from hub.ports.engine import LetterSearch
 
 _SQL = sql.load("outbox")
 
@@ -73,11 +74,12 @@ class SqliteOutbox:
 
         return await self._readers.read(look)
 
-    async def next_due(self) -> datetime | None:
-        """When the next row is due, None when there is none."""
+    async def next_due(self, after: datetime | None = None) -> datetime | None:
+        """When the next row is due (of those due later than `after`), None when there is none."""
+        asked = {"after": -1 if after is None else to_micros(after)}
 
         def look(connection: sqlite3.Connection) -> datetime | None:
-            row = connection.execute(_SQL["next_due"]).fetchone()
+            row = connection.execute(_SQL["next_due"], asked).fetchone()
             return None if row is None else to_moment(row[0])
 
         return await self._readers.read(look)
@@ -100,9 +102,24 @@ class SqliteOutbox:
         again = None if due_at is None else to_micros(due_at)
         await self._writer.submit(_Failed(delivery, error, again, to_micros(self._clock.now())))
 
-    async def dead(self, account: str, endpoint: str | None = None, limit: int = 100) -> Sequence[Delivery]:
+    async def dead(
+        self, account: str, endpoint: str | None = None, limit: int = 100, search: LetterSearch | None = None
+    ) -> Sequence[Delivery]:
         """Dead letters, the one that died last first."""
-        asked = {"account": account, "endpoint": endpoint, "limit": limit}
+        search = search or LetterSearch()
+        asked = {
+            "account": account,
+            "endpoint": endpoint,
+            "limit": limit,
+            "application": search.application,
+            "ids": None if search.ids is None else json.dumps(search.ids),
+            "first": search.first,
+            "last": search.last,
+            "since": None if search.since is None else to_micros(search.since),
+            "until": None if search.until is None else to_micros(search.until),
+            "after_at": None if search.after is None else to_micros(search.after[0]),
+            "after_id": None if search.after is None else search.after[1],
+        }
 
         def look(connection: sqlite3.Connection) -> list[Delivery]:
             return [read_delivery(row) for row in connection.execute(_SQL["dead"], asked)]

@@ -14,7 +14,7 @@ LIMIT ?;
 
 -- name: next_due
 SELECT d.due_at FROM delivery AS d JOIN channel AS c ON c.id = d.channel
-WHERE d.dead_at IS NULL
+WHERE d.dead_at IS NULL AND d.due_at > :after
 ORDER BY d.due_at
 LIMIT 1;
 
@@ -43,6 +43,11 @@ SELECT d.id, d.endpoint, d.account, c.name, d.epoch, d.place, d.due_at, d.attemp
        d.last_error, d.dead_at
 FROM delivery AS d JOIN channel AS c ON c.id = d.channel
 WHERE d.dead_at IS NOT NULL AND d.account = :account AND (:endpoint IS NULL OR d.endpoint = :endpoint)
+  AND (:application IS NULL OR substr(c.name, 1, length(:application) + 1) = :application || '/')
+  AND (:ids IS NULL OR d.id IN (SELECT value FROM json_each(:ids)))
+  AND (:first IS NULL OR d.id >= :first) AND (:last IS NULL OR d.id <= :last)
+  AND (:since IS NULL OR d.dead_at >= :since) AND (:until IS NULL OR d.dead_at < :until)
+  AND (:after_at IS NULL OR (d.dead_at, d.id) < (:after_at, :after_id))
 ORDER BY d.dead_at DESC, d.id DESC
 LIMIT :limit;
 

@@ -1,0 +1,256 @@
+"""LwM2M devices over CoAP, behind the adapter contract.
+
+Here is one attempt at one call, and the life of the parts: registrar.py (who is there), inbound.py (what comes),
+transfer.py (what goes), observing.py, endpoint.py (the socket), dtls.py.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from adapters.lwm2m import codec
+from adapters.lwm2m.codec import Message
+from adapters.lwm2m.endpoint import Endpoint, UdpEndpoint
+from adapters.lwm2m.exchange import Exchanges, Owner, Peer
+from adapters.lwm2m.inbound import Inbound
+from adapters.lwm2m.memory import recalled
+from adapters.lwm2m.notifications import Notifications
+from adapters.lwm2m.observing import Observing
+from adapters.lwm2m.operation import METHODS, Operation, operation
+from adapters.lwm2m.registrar import Registrar
+from adapters.lwm2m.registration import Registration
+from adapters.lwm2m.registry import Registry
+from adapters.lwm2m.response import response_of
+from adapters.lwm2m.sends import Sends
+from adapters.lwm2m.server import Server
+from adapters.lwm2m.settings import LwM2MSettings, read
+from adapters.lwm2m.transfer import Transfers
+from hub.model.device import Presence
+from hub.ports.adapter import (
+    API_VERSION,
+    AdapterContext,
+    Busy,
+    Capabilities,
+    Delivery,
+    DeviceRequest,
+    DeviceResponse,
+    DeviceTimeout,
+    NotConnected,
+    Observation,
+    ObserveSpec,
+    Remembers,
+)
+
+# What a device answers that does not know a format, or the option that asks for one.
+_OTHER_FORMAT = (codec.NOT_ACCEPTABLE, codec.BAD_OPTION, codec.UNSUPPORTED_FORMAT, codec.BAD_REQUEST)
+
+log = logging.getLogger("hub.adapter.lwm2m")
+
+
+def create(settings: Mapping[str, Any]) -> LwM2MAdapter:
+    """The factory behind the entry point. Raises ValueError that names what is wrong with the settings."""
+    return LwM2MAdapter(read(settings))
+
+
+class LwM2MAdapter:
+    """All LwM2M devices of a hub. `endpoint` takes the place of the UDP socket where there shall be none."""
+
+    api_version: ClassVar[int] = API_VERSION
+
+    def __init__(self, settings: LwM2MSettings, endpoint: Endpoint | None = None) -> None:
+        self._settings = settings
+        self._endpoint: Endpoint = endpoint or UdpEndpoint(
+            settings.host, settings.port, settings.next_ports, settings.receive_buffer
+        )
+        self.capabilities = Capabilities(
+            role=frozenset({"serve"}),
+            methods=frozenset(METHODS),
+            idempotent_methods=frozenset({"GET", "PUT", "DELETE", "FETCH", "IPATCH"}),
+            observe="native",
+            presence="explicit",
+            per_device_inflight=settings.inflight,
+            total_inflight=settings.total,
+            retransmits=True,
+            sleepy=True,
+            max_payload=settings.max_payload,
+            attempt_timeout=settings.attempt_timeout.total_seconds(),
+        )
+        self._parts: Parts | None = None
+
+    # -- life -----------------------------------------------------------------------------------
+
+    async def start(self, ctx: AdapterContext) -> None:
+        """Know the registrations of before, then open the port. Raises OSError when it cannot be had."""
+        if self._parts is not None:
+            return
+        parts = Parts(ctx, self._settings, self._endpoint)
+        parts.recall()
+        self._endpoint.open(parts.inbound.heard)
+        self._parts = parts
+        log.info("CoAP on UDP port %d of %s", self._endpoint.port, self._settings.host)
+        if self._settings.open and not ctx.settings.get("account"):
+            log.warning("open = true without an account: no device will be taken in")
+
+    async def stop(self, grace: float) -> None:
+        """Fail open calls, close the port, leave no task. Devices keep their registrations."""
+        parts, self._parts = self._parts, None
+        if parts is None:
+            return
+        parts.exchanges.fail(lambda: NotConnected("the hub is stopping", delivery=Delivery.MAYBE))
+        self._endpoint.close()
+        await parts.stop()
+
+    # -- calls ----------------------------------------------------------------------------------
+
+    def check(self, req: DeviceRequest) -> None:
+        """Refuse what can be known at once: a method, a target, a format, a size. What a device has is its to say."""
+        operation(req, (), self._settings.max_payload)
+
+    async def call(self, req: DeviceRequest) -> DeviceResponse:
+        """One attempt; see the contract."""
+        parts = self._parts
+        if parts is None:
+            raise NotConnected("the adapter is not started", delivery=Delivery.NOT_SENT)
+        registration = parts.registry.at(req.device)
+        wanted = operation(req, () if registration is None else registration.root, self._settings.max_payload)
+        if registration is None or registration.asleep:
+            raise NotConnected("the device is not there", delivery=Delivery.NOT_SENT)
+        if req.deadline <= parts.clock.monotonic():
+            raise DeviceTimeout("the deadline is past", delivery=Delivery.NOT_SENT)
+        if registration.free <= 0 or len(parts.exchanges) >= self._settings.total:
+            registration.asked = True
+            raise Busy("the device works on a call", delivery=Delivery.NOT_SENT)
+        registration.open += 1
+        try:
+            answer = await self._answer(parts, registration, wanted, req)
+        except DeviceTimeout:
+            parts.registrar.fell_asleep(registration)
+            raise
+        finally:
+            registration.done()
+        return response_of(answer, wanted)
+
+    async def _answer(
+        self, parts: Parts, registration: Registration, wanted: Operation, req: DeviceRequest
+    ) -> Message:
+        owner = Owner(req.device, req.call_id)
+        options: Sequence[tuple[int, bytes]] = wanted.options
+        asks = wanted.readable
+        if asks and registration.version.startswith("1.0"):
+            # Such a device knows no SenML; what it answers is translated.
+            options, asks = wanted.without_accept(), False
+        run = parts.transfers.run
+        answer = await run(registration, wanted.code, options, wanted.payload, req.deadline, owner)
+        if asks and answer.code in _OTHER_FORMAT:
+            again = await run(
+                registration, wanted.code, wanted.without_accept(), wanted.payload, req.deadline, owner
+            )
+            return again if again.code >> 5 == 2 or answer.code != codec.BAD_REQUEST else answer
+        return answer
+
+    async def observe(self, spec: ObserveSpec, deadline: float) -> tuple[DeviceResponse, Observation]:
+        """Start an observation; see the contract and observing.py."""
+        parts = self._parts
+        registration = None if parts is None else parts.registry.at(spec.device)
+        if parts is None or registration is None or registration.asleep:
+            raise NotConnected("the device is not there", delivery=Delivery.NOT_SENT)
+        if deadline <= parts.clock.monotonic():
+            raise DeviceTimeout("the deadline is past", delivery=Delivery.NOT_SENT)
+        return await parts.observing.observe(registration, spec, deadline)
+
+    # -- the rest of the contract ---------------------------------------------------------------
+
+    def presence(self, device: str) -> Presence:
+        """Online or asleep while registered, else offline."""
+        registration = None if self._parts is None else self._parts.registry.at(device)
+        if registration is None:
+            return Presence.OFFLINE
+        return Presence.ASLEEP if registration.asleep else Presence.ONLINE
+
+    def window(self, device: str) -> int:
+        """How many more calls the device takes now."""
+        parts = self._parts
+        registration = None if parts is None else parts.registry.at(device)
+        if parts is None or registration is None or registration.asleep:
+            return 0
+        free = registration.free
+        if free <= 0:
+            registration.asked = True
+        return max(0, min(free, self._settings.total - len(parts.exchanges)))
+
+    def lane(self, device: str) -> str:
+        """Every device is a lane of its own."""
+        return device
+
+    def health(self) -> Mapping[str, Any]:
+        """Degraded while there is no room for further devices."""
+        parts = self._parts
+        if parts is None:
+            return {"state": "down"}
+        return {
+            "state": "degraded" if len(parts.registry) >= self._settings.devices else "up",
+            "port": self._endpoint.port,
+            "devices": len(parts.registry),
+            "open": len(parts.exchanges),
+            "retransmissions": parts.exchanges.retransmissions,
+            "malformed": parts.inbound.malformed,
+            "refused": parts.registrar.refused,
+            "shed": parts.notifications.shed + parts.inbound.shed,
+            "dropped": self._endpoint.dropped,
+        }
+
+
+class Parts:
+    """What lives from start to stop."""
+
+    def __init__(self, ctx: AdapterContext, settings: LwM2MSettings, endpoint: Endpoint) -> None:
+        self.clock = ctx.clock
+        self._ctx = ctx
+        self._settings = settings
+        send: Callable[[bytes, Peer], None] = endpoint.send
+        self.registry = Registry()
+        self.exchanges = Exchanges(ctx.clock, send, random.random)
+        self.transfers = Transfers(ctx.clock, self.exchanges, settings.max_payload)
+        self.observing = Observing(ctx, self.registry, self.exchanges, self.transfers)
+        self.registrar = Registrar(ctx, self.registry, settings, self._moved)
+        self.notifications = Notifications(
+            ctx, self.registry, self.observing.read_rest, self.observing.ended, settings.follow_address
+        )
+        server = Server(ctx.clock, self.registrar, Sends(ctx, self.registry), settings.max_payload)
+        self.inbound = Inbound(
+            ctx, self.registry, self.registrar, self.exchanges, self.notifications, server, send, _nobody
+        )
+
+    def recall(self) -> None:
+        """The registrations that the hub kept through a restart, with their observations. No event is told of them."""
+        for address, memory in (self._ctx.memories() if isinstance(self._ctx, Remembers) else {}).items():
+            try:
+                registration = recalled(
+                    address, memory, self.clock, self._settings.inflight, self.observing.stop
+                )
+            except ValueError as error:
+                log.warning("what was remembered of a device is of no use: %s", error)
+                continue
+            self.registry.add(registration)
+            self.registrar.watch(registration)
+
+    async def stop(self) -> None:
+        """End every task and timer."""
+        self.registrar.stop()
+        for registration in self.registry:
+            registration.end()
+        await self.inbound.stop()
+        self.registry.clear()
+
+    def _moved(self, registration: Registration) -> None:
+        """Nothing comes any more from where the device was: its open call has no answer to wait for."""
+        self.exchanges.fail(
+            lambda: NotConnected("the device went away", delivery=Delivery.MAYBE), registration.address
+        )
+
+
+def _nobody(peer: Peer) -> str | None:
+    return None

@@ -1,0 +1,195 @@
+"""Every datagram that comes: what kind of message it is, whether it came before, and who shall have it.
+
+Answers go to the exchanges, notifications to the observations, requests to the server, each acknowledged when the hub
+holds what it tells. Nothing that comes raises out of here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from adapters.lwm2m import codec
+from adapters.lwm2m.codec import ACK, CON, EMPTY, NON, RST, Malformed, Message, decode, encode
+from adapters.lwm2m.exchange import EXCHANGE_LIFETIME, Exchanges, Peer
+from adapters.lwm2m.generations import Generations
+from adapters.lwm2m.notifications import Notifications
+from adapters.lwm2m.option import OBSERVE
+from adapters.lwm2m.registrar import Registrar, Reply
+from adapters.lwm2m.registry import Registry
+from adapters.lwm2m.response import response_of
+from adapters.lwm2m.server import Server
+from hub.ports.adapter import AdapterContext, DeviceEvent, EventKind
+
+MOST_RECEIPTS = 16_384
+MOST_TASKS = 2000
+_PENDING = b""
+_NOTHING = b"\0"
+
+log = logging.getLogger("hub.adapter.lwm2m")
+
+
+class Inbound:
+    """Sorts what comes. `send` is the way back; `identity` says who a peer has proved to be."""
+
+    def __init__(
+        self, ctx: AdapterContext, registry: Registry, registrar: Registrar, exchanges: Exchanges,
+        notifications: Notifications, server: Server, send: Callable[[bytes, Peer], None],
+        identity: Callable[[Peer], str | None],
+    ) -> None:
+        self._ctx = ctx
+        self._registry = registry
+        self._registrar = registrar
+        self._exchanges = exchanges
+        self._notifications = notifications
+        self._server = server
+        self._send = send
+        self._identity = identity
+        self._receipts: Generations[tuple[Peer, int], bytes] = Generations(EXCHANGE_LIFETIME, MOST_RECEIPTS)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._mid = int(ctx.clock.now().timestamp() * 200) & 0xFFFF
+        self.malformed = 0
+        self.shed = 0
+
+    def heard(self, data: bytes, peer: Peer) -> None:
+        """One datagram."""
+        try:
+            message = decode(data)
+        except Malformed as error:
+            self.malformed += 1
+            if error.kind == CON and error.mid is not None:
+                self._send(encode(Message(RST, EMPTY, error.mid)), peer)
+            return
+        registration = self._registry.from_peer(peer)
+        if registration is not None:
+            self._registrar.heard(registration)
+        code = message.code
+        if code == EMPTY:
+            if message.kind == CON:  # a CoAP ping
+                self._reset(message, peer)
+            elif message.kind != NON:
+                self._exchanges.heard(message, peer)
+        elif code < 0x20:
+            self._request(message, peer)
+        elif code >> 5 in (2, 4, 5):
+            self._response(message, peer)
+        elif message.kind == CON:
+            self._reset(message, peer)
+
+    async def stop(self) -> None:
+        """Leave what is under way; devices will repeat it."""
+        for task in self._tasks:
+            task.cancel()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    # -- requests -------------------------------------------------------------------------------
+
+    def _request(self, message: Message, peer: Peer) -> None:
+        if message.kind not in (CON, NON):
+            return
+        key = (peer, message.mid)
+        seen = self._receipts.get(key)
+        if seen is not None:
+            if seen not in (_PENDING, _NOTHING):
+                self._send(seen, peer)
+            return
+        if len(self._tasks) >= MOST_TASKS:
+            self.shed += 1
+            return  # a client that waits for an answer asks again
+        self._receipts.put(key, _PENDING, self._ctx.clock.monotonic())
+        self._spawn(self._serve(message, peer))
+
+    async def _serve(self, message: Message, peer: Peer) -> None:
+        try:
+            reply = await self._server.answer(message, peer, self._identity(peer))
+        except Exception:
+            # A bug must not leave a device without an answer, or it would come again for ever.
+            log.exception("a request could not be served")
+            reply = Reply(0xA0)
+        if message.kind == CON:
+            kind, mid = ACK, message.mid
+        else:
+            kind, mid = NON, self._next_mid()
+        answer = encode(Message(kind, reply.code, mid, message.token, reply.options, reply.payload))
+        self._receipts.change((peer, message.mid), answer)
+        self._send(answer, peer)
+        if reply.awake is not None:
+            # The answer is on its way first: many clients take no request before it.
+            self._registrar.awake(reply.awake)
+
+    # -- answers and notifications --------------------------------------------------------------
+
+    def _response(self, message: Message, peer: Peer) -> None:
+        confirmable = message.kind == CON
+        if message.kind == RST:
+            return
+        if confirmable:
+            seen = self._receipts.get((peer, message.mid))
+            if seen is not None:
+                if seen != _PENDING:
+                    self._send(seen, peer)
+                return
+        if self._exchanges.heard(message, peer):
+            self._notifications.begun(message)
+            if confirmable:
+                self._acknowledge(message, peer)
+            return
+        watched = self._registry.watched(message.token)
+        if watched is not None and not self._exchanges.is_open(message.token):
+            registration, observed = watched
+            if registration.identity != self._identity(peer):
+                return
+            if not confirmable:
+                self._notifications.heard(registration, observed, message, peer)
+            elif len(self._tasks) < MOST_TASKS:
+                self._receipts.put((peer, message.mid), _PENDING, self._ctx.clock.monotonic())
+                self._spawn(self._keep(registration.location, message, peer))
+            else:
+                self.shed += 1
+            return
+        owner = self._exchanges.late(message, peer)
+        if owner is not None:
+            if confirmable:
+                self._acknowledge(message, peer)
+            if owner.call_id is not None and message.code != codec.CONTINUE:
+                now = self._ctx.clock.monotonic()
+                attrs = {"call_id": owner.call_id, "response": response_of(message)}
+                self._ctx.emit(DeviceEvent(EventKind.LATE_RESPONSE, owner.device, now, attrs=attrs))
+            return
+        if self._exchanges.is_open(message.token):
+            return  # from somewhere else than the request went to: not the answer
+        if confirmable or (message.kind == NON and message.first(OBSERVE) is not None):
+            self._reset(message, peer)
+
+    async def _keep(self, location: str, message: Message, peer: Peer) -> None:
+        """Give a confirmable notification to the hub, then acknowledge it; if that fails, let it come again."""
+        watched = self._registry.watched(message.token)
+        kept = False
+        if watched is not None and watched[0].location == location:
+            kept = await self._notifications.accept(*watched, message, peer)
+        if kept:
+            self._acknowledge(message, peer)
+        else:
+            self._receipts.pop((peer, message.mid))
+
+    # -- small change ---------------------------------------------------------------------------
+
+    def _acknowledge(self, message: Message, peer: Peer) -> None:
+        answer = encode(Message(ACK, EMPTY, message.mid))
+        self._receipts.put((peer, message.mid), answer, self._ctx.clock.monotonic())
+        self._send(answer, peer)
+
+    def _reset(self, message: Message, peer: Peer) -> None:
+        self._send(encode(Message(RST, EMPTY, message.mid)), peer)
+
+    def _next_mid(self) -> int:
+        self._mid = (self._mid + 1) & 0xFFFF
+        return self._mid
+
+    def _spawn(self, coro: Coroutine[Any, Any, None]) -> None:
+        task = self._ctx.spawn(coro, name="inbound")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

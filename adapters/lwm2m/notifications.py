@@ -1,0 +1,137 @@
+"""Values that devices report because the hub observes them: fresh ones to the hub, the end of an observation too."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+from adapters.lwm2m import codec
+from adapters.lwm2m.block import block_of
+from adapters.lwm2m.codec import Message
+from adapters.lwm2m.exchange import Peer
+from adapters.lwm2m.observe import Observed
+from adapters.lwm2m.option import BLOCK2, OBSERVE, number
+from adapters.lwm2m.registration import Registration
+from adapters.lwm2m.registry import Registry
+from adapters.lwm2m.response import response_of
+from hub.model.errors import HubError
+from hub.ports.adapter import AdapterContext, CallError, DeviceEvent, EventKind
+
+log = logging.getLogger("hub.adapter.lwm2m")
+
+
+class Reads(Protocol):
+    """Reads the blocks behind the first of a notification."""
+
+    async def __call__(self, registration: Registration, observed: Observed, first: Message) -> Message: ...
+
+
+class Notifications:
+    """Judges notifications by their freshness. `ended` is told of observations that a device ended."""
+
+    def __init__(
+        self, ctx: AdapterContext, registry: Registry, read_rest: Reads, ended: Callable[[Registration], None],
+        follow_address: bool,
+    ) -> None:
+        self._ctx = ctx
+        self._registry = registry
+        self._read_rest = read_rest
+        self._ended = ended
+        self._follow_address = follow_address
+        self.shed = 0
+        self.stale = 0
+
+    def begun(self, message: Message) -> None:
+        """The answer to a request with the token of an observation: if it says so, that runs from now on.
+
+        Told before anybody who waits for the answer runs, because a notification may follow in the same breath.
+        """
+        watched = self._registry.watched(message.token)
+        if watched is not None and message.code >> 5 == 2:
+            order = number(message.first(OBSERVE))
+            if order is not None:
+                watched[1].active = True
+                watched[1].last, watched[1].last_at = order, self._ctx.clock.monotonic()
+
+    def heard(self, registration: Registration, observed: Observed, message: Message, peer: Peer) -> None:
+        """A notification that waits for no acknowledgement; the hub may shed it."""
+        if _incomplete(message):
+            self._ctx.spawn(self._accept_later(registration, observed, message, peer), name="notification")
+            return
+        event = self._event(registration, observed, message, peer)
+        if event is not None and not self._ctx.emit(event):
+            self.shed += 1
+        self._end_if_last(registration, observed, message)
+
+    async def accept(self, registration: Registration, observed: Observed, message: Message, peer: Peer) -> bool:
+        """A notification that is acknowledged when this returns True: when the hub holds it, or need not."""
+        if _incomplete(message):
+            # The device may take no request before its acknowledgement, so that cannot wait for the rest.
+            self._ctx.spawn(self._accept_later(registration, observed, message, peer), name="notification")
+            return True
+        before = observed.last, observed.last_at
+        event = self._event(registration, observed, message, peer)
+        if event is not None:
+            try:
+                await self._ctx.accept(event)
+            except HubError as error:
+                log.warning("a notification could not be taken: %s", error)
+                if observed.last == event.seq:
+                    observed.last, observed.last_at = before
+                return False
+        self._end_if_last(registration, observed, message)
+        return True
+
+    async def _accept_later(
+        self, registration: Registration, observed: Observed, message: Message, peer: Peer
+    ) -> None:
+        event = self._event(registration, observed, message, peer)
+        if event is None:
+            return
+        try:
+            whole = await self._read_rest(registration, observed, message)
+            await self._ctx.accept(replace(event, payload=whole.payload))
+        except (CallError, HubError) as error:
+            self.shed += 1
+            log.info("a notification of %s could not be read whole: %s", observed.spec.target, error)
+
+    def _event(
+        self, registration: Registration, observed: Observed, message: Message, peer: Peer
+    ) -> DeviceEvent | None:
+        """What to tell of a notification; None when it is older than the last or holds no value."""
+        now = self._ctx.clock.monotonic()
+        order = number(message.first(OBSERVE))
+        if message.code != codec.CONTENT or not observed.active:
+            return None
+        if not observed.takes(order, now):
+            self.stale += 1
+            return None
+        if peer != registration.peer and (self._follow_address or registration.identity is not None):
+            # With DTLS the session proves that it is the device; without, only a setting makes us believe it.
+            self._registry.move(registration, peer)
+        response = response_of(message)
+        return DeviceEvent(
+            EventKind.NOTIFICATION, registration.address, now, target=observed.spec.target, payload=message.payload,
+            content_type=response.content_type, seq=order,
+            attrs={"max_age": response.max_age, "observed": True},
+        )
+
+    def _end_if_last(self, registration: Registration, observed: Observed, message: Message) -> None:
+        """An error, or an answer without a number, is the last that the device says of it (RFC 7641, 3.2)."""
+        if message.code >> 5 == 2 and message.first(OBSERVE) is not None:
+            return
+        if self._registry.unwatch(registration, observed):
+            observed.active = False
+            now = self._ctx.clock.monotonic()
+            self._ctx.emit(DeviceEvent(EventKind.OBSERVE_ENDED, registration.address, now, target=observed.spec.target))
+            self._ended(registration)
+
+
+def _incomplete(message: Message) -> bool:
+    try:
+        block = block_of(message.first(BLOCK2))
+    except ValueError:
+        return False
+    return block is not None and block.more and block.number == 0

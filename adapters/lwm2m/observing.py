@@ -1,0 +1,168 @@
+"""Observations from the hub's side: started, renewed with their old token after a restart, cancelled, remembered."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+
+from adapters.lwm2m.codec import Message, Options
+from adapters.lwm2m.exchange import Exchanges, Owner
+from adapters.lwm2m.memory import remembered
+from adapters.lwm2m.observe import Observed
+from adapters.lwm2m.operation import Operation, operation
+from adapters.lwm2m.option import OBSERVE, uint
+from adapters.lwm2m.registration import Registration
+from adapters.lwm2m.registry import Registry
+from adapters.lwm2m.response import response_of
+from adapters.lwm2m.transfer import TOKEN, Transfers
+from hub.model.errors import HubError
+from hub.ports.adapter import (
+    AdapterContext,
+    Busy,
+    CallError,
+    Delivery,
+    DeviceEvent,
+    DeviceRequest,
+    DeviceResponse,
+    EventKind,
+    ObserveSpec,
+    Remembers,
+    Unsupported,
+)
+
+# How long cancelling may take, and reading what is left of a long notification.
+PATIENCE = 30.0
+
+log = logging.getLogger("hub.adapter.lwm2m")
+
+
+class Observing:
+    """Starts and stops observations; what they report is notifications.py."""
+
+    def __init__(
+        self, ctx: AdapterContext, registry: Registry, exchanges: Exchanges, transfers: Transfers
+    ) -> None:
+        self._ctx = ctx
+        self._registry = registry
+        self._exchanges = exchanges
+        self._transfers = transfers
+
+    async def observe(
+        self, registration: Registration, spec: ObserveSpec, deadline: float
+    ) -> tuple[DeviceResponse, Observed]:
+        """Start an observation, waiting for a slot of the device; a second one of a target renews the first.
+
+        A refusal by the device is a response, with an observation that is not active. Raises Unsupported where the
+        device answers and observes nothing, CallError.
+        """
+        wanted = operation(_request(spec, deadline, "GET"), registration.root)
+        attributes = None
+        if spec.params:
+            attributes = operation(_request(spec, deadline, "PUT"), registration.root)
+        await registration.turn(self._ctx.clock, deadline)
+        try:
+            if attributes is not None:
+                answer = await self._ask(registration, attributes, list(attributes.options), deadline, None)
+                if answer.code >> 5 != 2:
+                    return response_of(answer), Observed(spec, b"", self.stop)
+            known = registration.observations.get(spec.target)
+            observed = known or Observed(spec, secrets.token_bytes(TOKEN), self.stop)
+            # Known before the answer, because a notification may follow it in the same breath.
+            self._registry.watch(registration, observed)
+            try:
+                options: Options = sorted([*wanted.options, (OBSERVE, b"")], key=lambda option: option[0])
+                answer = await self._ask(registration, wanted, options, deadline, observed.token)
+            except BaseException:
+                if known is None:
+                    self._forget(registration, observed)
+                raise
+        finally:
+            self.give_back(registration)
+        if not registration.alive:
+            raise Busy("the device registered anew", delivery=Delivery.MAYBE)
+        if answer.code >> 5 == 2 and answer.first(OBSERVE) is not None:
+            await self._remember(registration)
+            return response_of(answer, wanted), observed
+        self._forget(registration, observed)
+        if known is not None:
+            await self._remember(registration)
+        if answer.code >> 5 == 2:
+            raise Unsupported(f"the device does not observe {spec.target}", delivery=Delivery.DELIVERED)
+        return response_of(answer), observed
+
+    async def read_rest(self, registration: Registration, observed: Observed, first: Message) -> Message:
+        """The whole of a notification whose first block is there. Raises CallError."""
+        deadline = self._ctx.clock.monotonic() + PATIENCE
+        wanted = operation(_request(observed.spec, deadline, "GET"), registration.root)
+        await registration.turn(self._ctx.clock, deadline)
+        try:
+            owner = Owner(registration.address)
+            return await self._transfers.rest(
+                registration, wanted.code, wanted.options, b"", first, deadline, owner
+            )
+        finally:
+            self.give_back(registration)
+
+    def ended(self, registration: Registration) -> None:
+        """The device ended an observation: remember that it did."""
+        self._ctx.spawn(self._remember(registration), name="remember")
+
+    def give_back(self, registration: Registration) -> None:
+        """A slot is free that no call of the hub had: tell the hub, if it asked meanwhile."""
+        registration.done()
+        if registration.asked and registration.free > 0 and not registration.asleep:
+            self.woken(registration)
+
+    def woken(self, registration: Registration) -> None:
+        """Have the hub look again at what waits for the device."""
+        registration.asked = False
+        if registration.alive:
+            self._ctx.emit(DeviceEvent(EventKind.AWAKE, registration.address, self._ctx.clock.monotonic()))
+
+    async def stop(self, observed: Observed) -> None:
+        """Tell the device that it is over; where that fails, its next notification is answered with RST."""
+        watched = self._registry.watched(observed.token)
+        if watched is None:
+            return
+        registration = watched[0]
+        self._forget(registration, observed)
+        await self._remember(registration)
+        if registration.asleep or not registration.alive:
+            return
+        deadline = self._ctx.clock.monotonic() + PATIENCE
+        wanted = operation(_request(observed.spec, deadline, "GET"), registration.root)
+        options: Options = sorted([*wanted.options, (OBSERVE, uint(1))], key=lambda option: option[0])
+        try:
+            await registration.turn(self._ctx.clock, deadline)
+            try:
+                await self._ask(registration, wanted, options, deadline, observed.token)
+            finally:
+                self.give_back(registration)
+        except CallError as error:
+            log.info("cancelling the observation of %s: %s", observed.spec.target, error)
+
+    def _forget(self, registration: Registration, observed: Observed) -> None:
+        observed.active = False
+        self._registry.unwatch(registration, observed)
+
+    async def _ask(
+        self, registration: Registration, wanted: Operation, options: Options, deadline: float, token: bytes | None
+    ) -> Message:
+        owner = Owner(registration.address)
+        return await self._transfers.run(registration, wanted.code, options, b"", deadline, owner, token)
+
+    async def _remember(self, registration: Registration) -> None:
+        if not registration.alive or not isinstance(self._ctx, Remembers):
+            return
+        try:
+            await self._ctx.remember(registration.address, remembered(registration, self._ctx.clock))
+        except HubError as error:
+            # It runs all the same; only a restart before the next Update would have to start it again.
+            log.warning("an observation could not be remembered: %s", error)
+
+
+def _request(spec: ObserveSpec, deadline: float, method: str) -> DeviceRequest:
+    return DeviceRequest(
+        "", spec.device, method, spec.target, deadline,
+        query=tuple(sorted(spec.params.items())) if method == "PUT" else (),
+    )

@@ -1,0 +1,301 @@
+"""Devices that come, stay and go: Register, Update and Deregister (LwM2M 1.0 to 1.2), expiry and sleep.
+
+Nothing is answered before the hub holds it, and what happens to one device happens in order.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from adapters.lwm2m import codec
+from adapters.lwm2m.codec import Options
+from adapters.lwm2m.exchange import Peer
+from adapters.lwm2m.link import Offer, offer
+from adapters.lwm2m.memory import remembered
+from adapters.lwm2m.option import LOCATION_PATH, MAX_AGE, uint
+from adapters.lwm2m.queues import Queues
+from adapters.lwm2m.registration import Registration
+from adapters.lwm2m.registry import Registry
+from adapters.lwm2m.settings import LwM2MSettings
+from adapters.lwm2m.throttle import Throttle
+from adapters.lwm2m.wheel import Wheel
+from hub.model.errors import HubError
+from hub.ports.adapter import AdapterContext, Admission, AdmissionRefused, DeviceEvent, EventKind
+
+MAX_LIFETIME = (1 << 31) - 1
+MAX_NAME = 255
+_GRACE_SHARE, _GRACE_MOST = 0.1, 30.0
+
+log = logging.getLogger("hub.adapter.lwm2m")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a device is told. `awake` is the registration that may get calls once this is on its way."""
+
+    code: int
+    options: tuple[tuple[int, bytes], ...] = ()
+    payload: bytes = b""
+    awake: Registration | None = None
+
+
+class Registrar:
+    """Keeps the registrations of one hub. `moved` is told of every one that is no longer where it was."""
+
+    def __init__(
+        self, ctx: AdapterContext, registry: Registry, settings: LwM2MSettings,
+        moved: Callable[[Registration], None],
+    ) -> None:
+        self._moved = moved
+        self._ctx = ctx
+        self._registry = registry
+        self._settings = settings
+        self._queues = Queues()
+        self._throttle = Throttle(
+            settings.registrations_per_second, settings.registration_burst, settings.registrations_per_device
+        )
+        self.expiries: Wheel[Registration] = Wheel(ctx.clock, self._expiry)
+        self.naps: Wheel[Registration] = Wheel(ctx.clock, self._nap)
+        self.refused = 0
+
+    def stop(self) -> None:
+        """Let nobody expire any more."""
+        self.expiries.stop()
+        self.naps.stop()
+
+    # -- /rd ------------------------------------------------------------------------------------
+
+    async def register(
+        self, query: list[tuple[str, str]], body: bytes, peer: Peer, identity: str | None
+    ) -> Reply:
+        """A device comes, or comes again."""
+        asked = dict(reversed(query))
+        name = asked.get("ep") or identity or ""
+        if not name or len(name) > MAX_NAME or not name.isprintable():
+            return Reply(codec.BAD_REQUEST, payload=b"ep is needed")
+        if asked.get("lwm2m", "1.0").partition(".")[0] != "1":
+            return Reply(codec.PRECONDITION_FAILED, payload=b"only LwM2M 1.x")
+        lifetime = _lifetime(asked.get("lt"), 86400)
+        offered = _offer(body)
+        if lifetime is None or offered is None:
+            return Reply(codec.BAD_REQUEST, payload=b"lt or links")
+        wait = self._throttle.wait(name, self._ctx.clock.monotonic())
+        if wait:
+            self.refused += 1
+            code = codec.TOO_MANY_REQUESTS if self._throttle.blames(name) else codec.SERVICE_UNAVAILABLE
+            return Reply(code, ((MAX_AGE, uint(int(wait) + 1)),))
+        admission = await self._admit(name, identity)
+        if admission is None:
+            self.refused += 1
+            return Reply(codec.FORBIDDEN)
+        async with self._queues.of(admission.address):
+            return await self._registered(name, asked, lifetime, offered, peer, identity, admission)
+
+    async def _registered(
+        self, name: str, asked: dict[str, str], lifetime: int, offered: Offer, peer: Peer, identity: str | None,
+        admission: Admission,
+    ) -> Reply:
+        older = self._registry.at(admission.address)
+        if older is None and len(self._registry) >= self._settings.devices:
+            return Reply(codec.SERVICE_UNAVAILABLE, ((MAX_AGE, uint(60)),))
+        if older is not None and older.identity is not None and identity is None:
+            # Whoever proved who he is cannot be pushed out by somebody who only says so.
+            self.refused += 1
+            return Reply(codec.FORBIDDEN)
+        clock = self._ctx.clock
+        registration = Registration(
+            name, admission.address, self._registry.new_location(), peer, identity, self._settings.inflight, clock.now()
+        )
+        if older is not None and older.peer == peer:
+            registration.follow(older)
+        registration.lifetime = lifetime
+        registration.version = asked.get("lwm2m", "1.0")
+        registration.queue = "Q" in asked.get("b", "U") or "Q" in asked
+        registration.root = offered.root
+        registration.heard = clock.monotonic()
+        registration.expires = registration.heard + lifetime + _grace(lifetime)
+        attrs = self._attrs(registration) | {
+            "links": offered.resources, "type": asked.get("et") or None, "name": name,
+            "id": admission.device_id, "boot": registration.location,
+        }
+        # In place before the hub hears of it, because the hub acts on it at once; held until the device knows.
+        registration.held = True
+        self._forget(older, moved=older is not None and older.peer != peer)
+        self._registry.add(registration)
+        try:
+            await self._ctx.accept(
+                DeviceEvent(EventKind.REGISTERED, registration.address, registration.heard, attrs=attrs)
+            )
+        except HubError as error:
+            log.warning("a registration could not be taken: %s", error)
+            self._forget(registration, moved=True)
+            return Reply(codec.SERVICE_UNAVAILABLE, ((MAX_AGE, uint(30)),))
+        self.watch(registration)
+        location: Options = [(LOCATION_PATH, b"rd"), (LOCATION_PATH, registration.location.encode())]
+        return Reply(codec.CREATED, tuple(location), awake=registration)
+
+    async def update(
+        self, location: str, query: list[tuple[str, str]], body: bytes, peer: Peer, identity: str | None
+    ) -> Reply:
+        """A device says that it is still there, perhaps elsewhere or with something new."""
+        registration = self._registry.located(location)
+        if registration is None or registration.identity != identity:
+            return Reply(codec.NOT_FOUND)
+        asked = dict(reversed(query))
+        lifetime = _lifetime(asked.get("lt"), registration.lifetime)
+        offered = _offer(body) if body else None
+        if lifetime is None or (body and offered is None):
+            return Reply(codec.BAD_REQUEST, payload=b"lt or links")
+        async with self._queues.of(registration.address):
+            if not registration.alive:
+                return Reply(codec.NOT_FOUND)
+            now = self._ctx.clock.monotonic()
+            was = registration.expires, registration.lifetime, registration.queue, registration.root
+            registration.lifetime = lifetime
+            registration.expires = now + lifetime + _grace(lifetime)
+            if "b" in asked or "Q" in asked:
+                registration.queue = "Q" in asked.get("b", "") or "Q" in asked
+            if offered is not None:
+                registration.root = offered.root or registration.root
+            if registration.peer != peer:
+                # The location is a secret of the device: whoever knows it says where it is.
+                self._moved(registration)
+                self._registry.move(registration, peer)
+            attrs = self._attrs(registration) | ({} if offered is None else {"links": offered.resources})
+            registration.held = True
+            try:
+                await self._ctx.accept(DeviceEvent(EventKind.UPDATED, registration.address, now, attrs=attrs))
+            except HubError as error:
+                log.warning("an update could not be taken: %s", error)
+                registration.expires, registration.lifetime, registration.queue, registration.root = was
+                registration.held = False
+                registration.wake()
+                return Reply(codec.SERVICE_UNAVAILABLE, ((MAX_AGE, uint(30)),))
+            self.watch(registration)
+            return Reply(codec.CHANGED, awake=registration)
+
+    async def deregister(self, location: str, identity: str | None) -> Reply:
+        """A device goes."""
+        registration = self._registry.located(location)
+        if registration is None or registration.identity != identity:
+            return Reply(codec.NOT_FOUND)
+        async with self._queues.of(registration.address):
+            if not registration.alive:
+                return Reply(codec.NOT_FOUND)
+            now = self._ctx.clock.monotonic()
+            try:
+                await self._ctx.accept(DeviceEvent(EventKind.DEREGISTERED, registration.address, now))
+            except HubError as error:
+                log.warning("a deregistration could not be taken: %s", error)
+                return Reply(codec.SERVICE_UNAVAILABLE, ((MAX_AGE, uint(30)),))
+            self._forget(registration, moved=True)
+            return Reply(codec.DELETED)
+
+    def _forget(self, registration: Registration | None, *, moved: bool) -> None:
+        if registration is None or not self._registry.remove(registration):
+            return
+        self.expiries.discard(registration.expiry, registration)
+        self.naps.discard(registration.nap, registration)
+        if moved:
+            self._moved(registration)
+
+    def _attrs(self, registration: Registration) -> dict[str, object]:
+        return {
+            # The hub's own clock for it runs to the same moment as ours.
+            "lifetime": registration.lifetime + _grace(registration.lifetime),
+            "queue_mode": registration.queue,
+            "location": f"/rd/{registration.location}",
+            "memory": remembered(registration, self._ctx.clock),
+        }
+
+    async def _admit(self, name: str, identity: str | None) -> Admission | None:
+        verdict: Admission | AdmissionRefused
+        if identity is not None:
+            verdict = await self._ctx.admit("psk", identity, None)
+            if isinstance(verdict, Admission) and name not in (identity, verdict.device_id, verdict.name):
+                verdict = AdmissionRefused("the endpoint name is another one's")
+        else:
+            verdict = await self._ctx.admit("name", name, None)
+            if isinstance(verdict, AdmissionRefused) and self._settings.open:
+                return Admission(name, "", name)
+        return verdict if isinstance(verdict, Admission) else None
+
+    # -- time -----------------------------------------------------------------------------------
+
+    def watch(self, registration: Registration) -> None:
+        """Have a registration expire, and sleep, when its time comes."""
+        self.expiries.discard(registration.expiry, registration)
+        registration.expiry = self.expiries.add(registration.expires, registration)
+        self._watch_sleep(registration)
+
+    def _watch_sleep(self, registration: Registration) -> None:
+        self.naps.discard(registration.nap, registration)
+        if registration.queue and not registration.asleep:
+            due = registration.heard + self._settings.asleep_after.total_seconds()
+            registration.nap = self.naps.add(due, registration)
+
+    def _expiry(self, registration: Registration) -> None:
+        self._ctx.spawn(self._expire(registration), name="expire")
+
+    async def _expire(self, registration: Registration) -> None:
+        async with self._queues.of(registration.address):
+            now = self._ctx.clock.monotonic()
+            if not registration.alive or registration.expires > now:
+                return  # it was updated meanwhile
+            try:
+                await self._ctx.accept(DeviceEvent(EventKind.EXPIRED, registration.address, now))
+            except HubError as error:
+                log.warning("an expiry could not be told, trying again: %s", error)
+                registration.expiry = self.expiries.add(now + 10, registration)
+                return
+            self._forget(registration, moved=True)
+
+    def _nap(self, registration: Registration) -> None:
+        # Not every message moves the place in the wheel; one look per nap does.
+        if registration.heard + self._settings.asleep_after.total_seconds() > self._ctx.clock.monotonic():
+            self._watch_sleep(registration)
+        else:
+            self.fell_asleep(registration)
+
+    def fell_asleep(self, registration: Registration) -> None:
+        """The device does not listen any more, until it says something."""
+        if registration.queue and not registration.asleep and registration.alive:
+            registration.asleep = True
+            self._ctx.emit(DeviceEvent(EventKind.ASLEEP, registration.address, self._ctx.clock.monotonic()))
+
+    def heard(self, registration: Registration) -> None:
+        """A message came from the device."""
+        registration.heard = self._ctx.clock.monotonic()
+        if registration.asleep and not registration.held:
+            self.awake(registration)
+
+    def awake(self, registration: Registration) -> None:
+        """The device listens: from now on, or it does so again."""
+        slept, asked = registration.asleep, registration.asked
+        registration.held = registration.asleep = registration.asked = False
+        if not registration.alive:
+            return
+        if slept:
+            self._watch_sleep(registration)
+        if slept or asked:
+            self._ctx.emit(DeviceEvent(EventKind.AWAKE, registration.address, self._ctx.clock.monotonic()))
+        registration.wake()
+
+
+def _lifetime(text: str | None, default: int) -> int | None:
+    if text is None:
+        return default
+    return int(text) if text.isascii() and text.isdecimal() and 1 <= int(text[:11]) <= MAX_LIFETIME else None
+
+
+def _offer(body: bytes) -> Offer | None:
+    try:
+        return offer(body.decode())
+    except ValueError:
+        return None
+
+
+def _grace(lifetime: int) -> float:
+    return min(lifetime * _GRACE_SHARE, _GRACE_MOST)

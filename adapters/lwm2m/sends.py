@@ -1,0 +1,63 @@
+"""Values that a device sends by itself (LwM2M 1.1 Send, /dp): each becomes a notification of its resource."""
+
+from __future__ import annotations
+
+import logging
+
+import anyio
+
+from adapters.lwm2m import codec, content
+from adapters.lwm2m.exchange import Peer
+from adapters.lwm2m.option import MAX_AGE, uint
+from adapters.lwm2m.registrar import Reply
+from adapters.lwm2m.registry import Registry
+from adapters.lwm2m.translate import as_text, readings
+from hub.model.errors import HubError
+from hub.ports.adapter import AdapterContext, DeviceEvent, EventKind
+
+MOST_VALUES = 1000
+_FORMATS = (content.SENML_JSON, content.SENML_CBOR)
+
+log = logging.getLogger("hub.adapter.lwm2m")
+
+
+class Sends:
+    """Takes values in. They are acknowledged when the hub holds all of them; after a failure the device sends again."""
+
+    def __init__(self, ctx: AdapterContext, registry: Registry) -> None:
+        self._ctx = ctx
+        self._registry = registry
+
+    async def take(self, body: bytes, form: int | None, peer: Peer, identity: str | None) -> Reply:
+        """One Send."""
+        registration = self._registry.from_peer(peer)
+        if registration is None or registration.identity != identity:
+            return Reply(codec.NOT_FOUND)
+        if form not in _FORMATS:
+            return Reply(codec.UNSUPPORTED_FORMAT)
+        try:
+            values = readings((), form, body)
+        except ValueError as error:
+            return Reply(codec.BAD_REQUEST, payload=str(error)[:100].encode())
+        if len(values) > MOST_VALUES:
+            return Reply(codec.REQUEST_ENTITY_TOO_LARGE)
+        prefix = "/" + "/".join(registration.root) if registration.root else ""
+        now = self._ctx.clock.monotonic()
+        failed = False
+        try:
+            # Begun in the order of the device and so stored in it, but waited for together: one commit, not many.
+            async with anyio.create_task_group() as group:
+                for value in values:
+                    payload, media = as_text(value.value)
+                    target = value.name.removeprefix(prefix) if prefix else value.name
+                    group.start_soon(
+                        self._ctx.accept,
+                        DeviceEvent(
+                            EventKind.NOTIFICATION, registration.address, now, target=target, payload=payload,
+                            content_type=media, attrs={"observed": False, "max_age": None, "time": value.time},
+                        ),
+                    )
+        except* HubError as errors:
+            failed = True
+            log.warning("what a device sent could not be taken: %s", errors.exceptions[0])
+        return Reply(codec.SERVICE_UNAVAILABLE, ((MAX_AGE, uint(30)),)) if failed else Reply(codec.CHANGED)

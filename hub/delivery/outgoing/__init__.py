@@ -1,0 +1,1 @@
+"""Getting events out to those who are not connected: vetted addresses, durable retries, signatures."""

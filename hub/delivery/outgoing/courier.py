@@ -1,0 +1,288 @@
+"""Carries deliveries out: rows that are due, a queue for each endpoint, the schedule on disk.
+
+Rows are the truth, all here is memory of them: a lost ring costs nothing but the wait for the next timer, a restart
+goes on with the schedule. What one attempt is: `attempt.py`. When the next one is: `retry.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import Counter, deque
+from collections.abc import Callable
+from datetime import datetime
+
+from hub.core.access import Access
+from hub.core.limits import Limits
+from hub.core.stats import Stats
+from hub.core.tasks import Tasks
+from hub.delivery.outgoing.attempt import Attempts
+from hub.delivery.outgoing.endpoint import Endpoints
+from hub.delivery.outgoing.retry import Result, Tried, next_try
+from hub.delivery.outgoing.signing import message_id
+from hub.model.delivery import Delivery
+from hub.model.errors import Damaged, StorageFailed
+from hub.model.event import Event
+from hub.ports.clock import Clock, Timer, monotonic_at
+from hub.ports.engine import Outbox, Ringing
+
+PAGE = 256
+MOST_HELD = 4096
+MOST_PER_ENDPOINT = 64
+LONGEST_SLEEP = 60.0
+STORAGE_PAUSE = 1.0
+MOST_GONE = 1024
+
+log = logging.getLogger("hub.callbacks")
+audit = logging.getLogger("hub.audit")
+
+
+class _Queue:
+    """The rows of one endpoint that are in memory: waiting, and under way."""
+
+    __slots__ = ("application", "endpoint", "under_way", "waiting")
+
+    def __init__(self, endpoint: str, application: str) -> None:
+        self.endpoint = endpoint
+        self.application = application
+        self.waiting: deque[Delivery] = deque()
+        self.under_way = 0
+
+
+class Courier:
+    """Delivers until it is cancelled. `luck` (0..1) spreads the pauses."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        endpoints: Endpoints,
+        access: Access,
+        clock: Clock,
+        limits: Limits,
+        stats: Stats,
+        luck: Callable[[], float] = random.random,
+    ) -> None:
+        self._outbox = outbox
+        self._endpoints = endpoints
+        self._access = access
+        self._clock = clock
+        self._limits = limits
+        self._stats = stats
+        self._luck = luck
+        self._queues: dict[str, _Queue] = {}
+        self._held: set[int] = set()
+        self._settled: set[int] = set()
+        self._tenants: Counter[str] = Counter()
+        self._gone: dict[tuple[str, str | None], datetime] = {}
+        self._wake = asyncio.Event()
+        self._quiet = asyncio.Event()
+        self._look_again = True
+        self._halted = False
+        self._timer: Timer | None = None
+        self.under_way = 0
+
+    async def run(self, attempts: Attempts, ringing: Ringing) -> None:
+        """Deliver until cancelled; what is under way then is repeated by the next start."""
+        tasks = Tasks()
+        tasks.create_task(self._hear(ringing), "outbox bell")
+        try:
+            while True:
+                self._wake.clear()
+                if not self._halted:
+                    await self._work(attempts, tasks)
+                await self._wake.wait()
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+            await tasks.close()
+
+    def halt(self) -> None:
+        """Start no attempt any more."""
+        self._halted = True
+
+    async def quiet(self, until: float) -> bool:
+        """Wait until nothing is under way, at most to monotonic `until`; whether it came to that."""
+        timer = self._clock.call_at(until, self._quiet.set)
+        try:
+            while self.under_way and self._clock.monotonic() < until:
+                self._quiet.clear()
+                await self._quiet.wait()
+        finally:
+            timer.cancel()
+        return not self.under_way
+
+    def forgive(self, delivery: Delivery) -> None:
+        """A URL that said 410 may be tried again, at somebody's wish."""
+        self._gone.pop((delivery.endpoint, delivery.url), None)
+
+    async def _hear(self, ringing: Ringing) -> None:
+        while True:
+            await ringing.wait()
+            self._look()
+
+    def _look(self) -> None:
+        self._look_again = True
+        self._wake.set()
+
+    # -- which rows ------------------------------------------------------------------------------
+
+    async def _work(self, attempts: Attempts, tasks: Tasks) -> None:
+        """Start what may start; read what is due until there is nothing new; set the timer for what comes next."""
+        self._pump(attempts, tasks)
+        if not self._look_again:
+            return
+        try:
+            while self._look_again and len(self._held) < MOST_HELD + self._limits.callbacks_at_once:
+                self._look_again = False
+                if await self._fetch():
+                    self._look_again = True
+                self._pump(attempts, tasks)
+            now = self._clock.now()
+            await self._sleep(await self._outbox.next_due(now))
+        except (StorageFailed, Damaged) as failure:
+            log.warning("due deliveries cannot be read: %s", failure)
+            self._arm(self._clock.monotonic() + STORAGE_PAUSE)
+
+    async def _fetch(self) -> bool:
+        """Take due rows into memory; whether there were new ones. Endpoints that have some are not asked for more."""
+        known = [queue.endpoint for queue in self._queues.values() if queue.waiting or self._window(queue) <= 0]
+        self._settled.clear()
+        rows = await self._outbox.due(self._clock.now(), PAGE + len(self._held), known)
+        new = False
+        for row in rows:
+            # A row that was settled while the reader looked is still in what it saw.
+            if row.id in self._held or row.id in self._settled:
+                continue
+            queue = self._queues.get(row.endpoint)
+            if queue is None:
+                application = row.channel.partition("/")[0]
+                queue = self._queues[row.endpoint] = _Queue(row.endpoint, application)
+            if len(queue.waiting) < MOST_PER_ENDPOINT:
+                queue.waiting.append(row)
+                self._held.add(row.id)
+                new = True
+        return new
+
+    async def _sleep(self, due: datetime | None) -> None:
+        latest = self._clock.monotonic() + LONGEST_SLEEP
+        self._arm(latest if due is None else min(latest, monotonic_at(self._clock, due)))
+
+    def _arm(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._clock.call_at(when, self._look)
+
+    # -- which first -----------------------------------------------------------------------------
+
+    def _window(self, queue: _Queue) -> int:
+        """How many more may be under way to this endpoint now; a failing one is tried by one at a time."""
+        limits = self._limits
+        most = 1 if self._endpoints.failing(queue.endpoint) else limits.callbacks_per_endpoint
+        return min(
+            most - queue.under_way,
+            limits.callbacks_per_tenant - self._tenants[queue.application],
+            limits.callbacks_at_once - self.under_way,
+        )
+
+    def _pump(self, attempts: Attempts, tasks: Tasks) -> None:
+        """Start attempts, one per endpoint and round, so that no endpoint is served last."""
+        ready = [queue for queue in self._queues.values() if queue.waiting]
+        while ready and not self._halted:
+            for queue in ready:
+                if queue.waiting and self._window(queue) > 0:
+                    self._start(queue, queue.waiting.popleft(), attempts, tasks)
+                    if not queue.waiting:
+                        self._look_again = True
+            ready = [queue for queue in ready if queue.waiting and self._window(queue) > 0]
+
+    def _start(self, queue: _Queue, delivery: Delivery, attempts: Attempts, tasks: Tasks) -> None:
+        queue.under_way += 1
+        self._tenants[queue.application] += 1
+        self.under_way += 1
+        task = tasks.create_task(self._carry(delivery, attempts), "delivery")
+        # Not a finally of the task: one that is cancelled before its first step never gets there.
+        task.add_done_callback(lambda _: self._over(queue, delivery))
+
+    def _over(self, queue: _Queue, delivery: Delivery) -> None:
+        queue.under_way -= 1
+        self.under_way -= 1
+        self._tenants[queue.application] -= 1
+        if not self._tenants[queue.application]:
+            del self._tenants[queue.application]
+        self._held.discard(delivery.id)
+        self._settled.add(delivery.id)
+        if not queue.under_way and not queue.waiting and self._queues.get(queue.endpoint) is queue:
+            del self._queues[queue.endpoint]
+        self._wake.set()
+        if not self.under_way:
+            self._quiet.set()
+
+    # -- one delivery ----------------------------------------------------------------------------
+
+    async def _carry(self, delivery: Delivery, attempts: Attempts) -> None:
+        try:
+            tried = await self._attempt(delivery, attempts)
+        except Exception as error:
+            # Whatever it is, the row must move on: unsettled it would be due again at once, for ever.
+            log.exception("delivery %d", delivery.id)
+            tried = Tried(Result.FAILED, f"the hub failed ({type(error).__name__})")
+        if tried is not None:
+            await self._settle(delivery, tried)
+
+    async def _attempt(self, delivery: Delivery, attempts: Attempts) -> Tried | None:
+        event = await self._outbox.event(delivery.id)
+        if event is None:
+            return None
+        refused = self._refused(delivery, event)
+        return refused or await attempts.make(delivery, event)
+
+    def _refused(self, delivery: Delivery, event: Event) -> Tried | None:
+        """Why nothing is sent at all."""
+        key = (delivery.attrs or {}).get("key")
+        if isinstance(key, str) and not self._access.serves(key):
+            return Tried(Result.GONE, "the key that asked for it was revoked")
+        gone = self._gone.get((delivery.endpoint, delivery.url))
+        if gone is not None and event.at <= gone:
+            return Tried(Result.GONE, "HTTP 410 to an earlier one")
+        return Tried(Result.GONE, "no URL") if delivery.url is None else None
+
+    async def _settle(self, delivery: Delivery, tried: Tried) -> None:
+        """Write down what came of an attempt. While that cannot be written nothing else is sent in its place."""
+        while True:
+            try:
+                await self._write(delivery, tried)
+                return
+            except StorageFailed as failure:
+                log.warning("the outcome of a delivery cannot be stored, trying again: %s", failure)
+                self._stats.storage_failures += 1
+                await self._clock.sleep_until(self._clock.monotonic() + STORAGE_PAUSE)
+
+    async def _write(self, delivery: Delivery, tried: Tried) -> None:
+        if tried.result is Result.TAKEN:
+            await self._outbox.delivered(delivery.id)
+            self._stats.callbacks_taken += 1
+            await self._endpoints.succeeded(delivery)
+            return
+        now = self._clock.now()
+        due = None
+        if tried.result is Result.FAILED:
+            await self._endpoints.failed(delivery)
+            if not self._endpoints.disabled(delivery.endpoint):
+                due = next_try(delivery.attempts + 1, now, self._luck(), tried.retry_after)
+        elif tried.error == "HTTP 410":
+            self._remember_gone(delivery, now)
+        await self._outbox.failed(delivery.id, tried.error, due)
+        self._stats.callbacks_failed += 1
+        if due is None:
+            self._stats.callbacks_dead += 1
+            id = message_id(delivery.epoch, delivery.offset)
+            audit.warning("dead letter", extra={"endpoint": delivery.endpoint, "id": id, "error": tried.error})
+        else:
+            self._look()
+
+    def _remember_gone(self, delivery: Delivery, now: datetime) -> None:
+        if len(self._gone) >= MOST_GONE:
+            del self._gone[next(iter(self._gone))]
+        self._gone[delivery.endpoint, delivery.url] = now
+        audit.warning("callback gone", extra={"endpoint": delivery.endpoint})

@@ -1,0 +1,256 @@
+"""`hub dev` and the commands that find it, each a process of its own, as a person starts them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import socket
+import stat
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.command import Running, hub
+
+LAMP = "015f2fa34d310000000000010030036c"
+
+
+@pytest.fixture
+def dev(tmp_path: Path) -> Iterator[tuple[Running, dict[str, Any]]]:
+    """A development hub on a free port, with its one line."""
+    with Running("dev", "--port", "0", "--json", home=tmp_path) as running:
+        yield running, running.json()
+
+
+def ask(url: str, path: str, key: str | None = None, body: Any = None, **headers: str) -> tuple[int, Any, Any]:
+    """(status, headers, body) of one request; no proxy is asked."""
+    shown = {} if key is None else {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url + path, data, {**shown, **headers})
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=30) as answer:
+            return answer.status, answer.headers, answer.read()
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code, refused.headers, refused.read()
+
+
+def test_its_line_tells_where_it_is_and_the_key_is_kept_private(dev: Any, tmp_path: Path) -> None:
+    _, said = dev
+    folder = tmp_path / "state/asyncid-hub/dev"
+
+    assert set(said) == {"url", "key", "ports", "data_dir"}
+    assert said["url"] == f"http://127.0.0.1:{said['ports']['http']}"
+    assert said["data_dir"] == str(folder)
+    assert (folder / "dev-key").read_text().strip() == said["key"]
+    private = [folder / "dev-key", folder / "hub.db", folder.parent / "dev.seal-key"]
+    assert [stat.S_IMODE(file.stat().st_mode) for file in private] == [0o600] * 3
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_call_gets_its_answer_pushed(dev: Any, tmp_path: Path) -> None:
+    answered = hub("call", LAMP, "GET", "/5/0/1", home=tmp_path)
+
+    assert answered.returncode == 0, answered.stderr
+    item = json.loads(answered.stdout)
+    assert (item["status"], base64.b64decode(item["payload"]), item["max-age"]) == (200, b"value1\n", 600)
+
+
+def test_how_a_call_went_is_told_by_the_exit_code(dev: Any, tmp_path: Path) -> None:
+    (tmp_path / "payload").write_bytes(b"\x00\xff")
+
+    echoed = hub("call", "sim-echo", "POST", "/x", "--payload", "@payload", "--ref", "r1", home=tmp_path)
+    failed = hub("call", LAMP, "PUT", "/3/0/0", "--payload", "x", home=tmp_path)
+    missing = hub("call", "nobody", "GET", "/x", home=tmp_path)
+    open_still = hub("call", "sim-never", "GET", "/x", "--wait", "0.2", home=tmp_path)
+    wrong_key = hub("call", "sim-echo", "GET", "/x", "--key", "ak_wrong_key", home=tmp_path)
+
+    assert base64.b64decode(json.loads(echoed.stdout)["payload"]) == b"\x00\xff"
+    assert json.loads(echoed.stdout)["id"] == "r1"
+    codes = [run.returncode for run in (echoed, failed, missing, open_still, wrong_key)]
+    assert codes[0] == 0 and codes[1] in (1, 2) and codes[2:] == [2, 3, 2]
+    assert "device-not-found" in missing.stderr
+    assert "not-authenticated" in wrong_key.stderr
+    assert "Traceback" not in "".join(run.stderr for run in (failed, missing, open_still, wrong_key))
+
+
+def test_a_watch_goes_on_over_a_restart_and_shows_each_answer_once(tmp_path: Path) -> None:
+    options = ("--data-dir", str(tmp_path / "data"))
+    with Running("dev", "--port", "0", "--json", *options, home=tmp_path) as first:
+        port = str(first.json()["ports"]["http"])
+        with Running("watch", "default", "--from", "first", *options, home=tmp_path) as watching:
+            assert hub("call", "sim-echo", "GET", "/x", "--ref", "before", *options, home=tmp_path).returncode == 0
+            seen = [_answer(watching)]
+            first.end(signal.SIGKILL)
+            with Running("dev", "--port", port, "--json", *options, home=tmp_path) as second:
+                second.json()
+                for ref in ("after", "last"):
+                    assert hub("call", "sim-echo", "GET", "/x", "--ref", ref, *options, home=tmp_path).returncode == 0
+                seen += [_answer(watching), _answer(watching)]
+
+                assert seen == ["before", "after", "last"]
+                assert watching.end(signal.SIGINT) == 130
+
+
+def _answer(watching: Running) -> str:
+    """The next answer's ref; other events are passed over."""
+    while True:
+        for item in watching.json().get("async-responses", ()):
+            ref: str = item["id"]
+            return ref
+
+
+def test_the_key_is_the_same_at_every_start_and_a_given_one_is_kept(tmp_path: Path) -> None:
+    keys = []
+    for options in ((), (), ("--key", "ak_my_own_key"), ()):
+        with Running("dev", "--port", "0", "--json", *options, home=tmp_path) as running:
+            said = running.json()
+            keys.append(said["key"])
+            assert ask(said["url"], "/v1/me", said["key"])[0] == 200
+            assert running.end(signal.SIGTERM) == 0
+
+    assert keys[0] == keys[1]
+    assert keys[2:] == ["ak_my_own_key"] * 2
+
+
+def test_a_second_hub_on_the_same_folder_is_refused_and_changes_nothing(dev: Any, tmp_path: Path) -> None:
+    _, said = dev
+
+    second = hub("dev", "--port", "0", "--key", "ak_another_key", home=tmp_path)
+
+    assert second.returncode == 2
+    assert said["url"] in second.stderr and len(second.stderr.splitlines()) == 1
+    assert hub("call", "sim-echo", "GET", "/x", home=tmp_path).returncode == 0
+
+
+def test_a_port_that_was_asked_for_never_moves(dev: Any, tmp_path: Path) -> None:
+    _, said = dev
+    port = str(said["ports"]["http"])
+
+    taken = hub("dev", "--port", port, "--data-dir", "other", home=tmp_path)
+
+    assert taken.returncode == 2
+    assert taken.stderr == f"hub: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
+    assert not (tmp_path / "other" / "hub.db").exists()
+
+
+def test_without_a_port_the_next_free_one_is_taken(tmp_path: Path) -> None:
+    with Running("dev", "--json", "--data-dir", "one", home=tmp_path) as first:
+        one = first.json()["ports"]["http"]
+        with Running("dev", "--json", "--data-dir", "two", home=tmp_path) as second:
+            two = second.json()["ports"]["http"]
+
+    assert 8080 <= one < two
+
+
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_with_zero_and_tells_its_listeners(dev: Any, first: signal.Signals) -> None:
+    running, said = dev
+    with socket.create_connection(("127.0.0.1", said["ports"]["http"]), timeout=30) as listener:
+        listener.sendall(
+            f"GET /v1/stream HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {said['key']}\r\n"
+            "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: hub.v1.json\r\n\r\n".encode()
+        )
+        assert listener.recv(12) == b"HTTP/1.1 101"
+        began = time.monotonic()
+
+        assert running.end(first) == 0
+
+        received = b""
+        while read := listener.recv(65536):
+            received += read
+        # A close frame, its code in the first two bytes: 1012, come back.
+        assert b"\x03\xf4" in received
+        assert time.monotonic() - began < 10
+
+
+def test_a_long_poll_is_answered_when_the_hub_goes_down(dev: Any, tmp_path: Path) -> None:
+    running, said = dev
+    with socket.create_connection(("127.0.0.1", said["ports"]["http"]), timeout=30) as poller:
+        poller.sendall(
+            "GET /v1/channels/empty/messages?wait=30 HTTP/1.1\r\nHost: h\r\n"
+            f"Authorization: Bearer {said['key']}\r\n\r\n".encode()
+        )
+        _until_metric(said["url"], "hub_listeners", 1.0)
+
+        assert running.end(signal.SIGTERM) == 0
+
+        assert poller.recv(65536).startswith(b"HTTP/1.1 204")
+
+
+def test_while_it_drains_it_is_not_ready_and_takes_no_calls(dev: Any) -> None:
+    running, said = dev
+    url, key = said["url"], said["key"]
+    body = {"method": "GET", "uri": "/x", "timeout": 20}
+    assert ask(url, "/v1/devices/sim-never/calls", key, body)[0] == 202
+    _until_metric(url, "hub_attempts_under_way", 1.0)
+
+    os.kill(running.process.pid, signal.SIGTERM)
+    _until_metric(url, "hub_ready", 0.0)
+
+    status, headers, refusal = ask(url, "/v1/devices/sim-echo/calls", key, body)
+    assert (status, headers["retry-after"]) == (503, "1")
+    assert json.loads(refusal)["type"].endswith(":draining")
+    ready, _, report = ask(url, "/readyz")
+    assert (ready, json.loads(report)["reasons"]) == (503, ["the hub is draining"])
+    assert ask(url, "/livez")[0] == 200
+    # A second signal does not wait for what runs.
+    began = time.monotonic()
+    assert running.end(signal.SIGTERM) == 0
+    assert time.monotonic() - began < 5
+
+
+def _until_metric(url: str, name: str, value: float) -> None:
+    """Ask until the hub itself says so; each question is a round trip, none is a pause."""
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        text = ask(url, "/metrics")[2].decode()
+        if f"{name} {value}" in text.splitlines():
+            return
+    raise AssertionError(f"{name} never was {value}")
+
+
+def test_the_operators_are_told_how_it_is(dev: Any) -> None:
+    _, said = dev
+
+    status, headers, body = ask(said["url"], "/readyz")
+    report = json.loads(body)
+    assert (status, report["ready"], report["durability"]) == (200, True, "disk")
+    assert report["adapters"] == {"simulated": "up", "websocket": "up"}
+    assert headers["cache-control"] == "no-store"
+    metrics = ask(said["url"], "/metrics")[2].decode()
+    assert "hub_adapter_up{adapter=\"simulated\"} 1.0" in metrics
+    assert "_created" not in metrics and LAMP not in metrics and said["key"] not in metrics
+
+
+def test_the_page_is_served_under_a_strict_policy(dev: Any) -> None:
+    _, said = dev
+
+    for path in ("/", "/app.js", "/no-such-file"):
+        status, headers, _ = ask(said["url"], path)
+        assert status == (404 if "no-such" in path else 200), path
+        assert headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'")
+        assert headers["x-content-type-options"] == "nosniff"
+    assert ask(said["url"], "/../demo.toml")[0] == 404
+    assert ask(said["url"], "/%2e%2e/demo.toml")[0] == 404
+
+
+def test_no_key_is_in_what_it_logs(dev: Any, tmp_path: Path) -> None:
+    running, said = dev
+    ask(said["url"], "/v1/me", "ak_wrong_but_secret")
+    ask(said["url"], "/v1/me?key=ak_in_the_url_0000")
+    hub("call", "sim-echo", "GET", "/x", home=tmp_path)
+    assert running.end(signal.SIGTERM) == 0
+
+    logged = running.complaints()
+    assert "registered" in logged
+    assert said["key"] not in logged and "ak_wrong" not in logged and "ak_in_the_url" not in logged

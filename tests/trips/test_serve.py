@@ -1,0 +1,235 @@
+"""`hub serve`: nothing but what is configured, clear words when it cannot start, sockets held outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.command import Running, hub
+from tests.trips.test_dev import ask
+
+KEY = "ak_configured_key"
+CONFIG = """
+[server]
+port = {port}
+[accounts.acme]
+[applications.app]
+account = "acme"
+[keys.ops]
+application = "app"
+scopes = ["admin"]
+key_env = "OPS_KEY"
+[adapters.sim]
+kind = "simulated"
+account = "acme"
+devices = [{{ address = "lamp" }}, {{ address = "slow", model = "slow" }}]
+[devices.slow]
+account = "acme"
+adapter = "sim"
+address = "slow"
+[devices.lamp]
+account = "acme"
+adapter = "sim"
+address = "lamp"
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return written(tmp_path, CONFIG.format(port=0))
+
+
+def written(folder: Path, text: str) -> Path:
+    file = folder / "hub.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+class Listening:
+    """A listening socket held by the test, as systemd holds one: it outlives the hubs that serve on it."""
+
+    def __init__(self) -> None:
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+
+    def serve(self, config: Path) -> Running:
+        fd = self.socket.fileno()
+        return Running("serve", "--config", str(config), "--fd", str(fd),
+                       home=config.parent, pass_fds=(fd,), OPS_KEY=KEY)  # fmt: skip
+
+
+@pytest.fixture
+def held() -> Iterator[Listening]:
+    listening = Listening()
+    with listening.socket:
+        yield listening
+
+
+def test_it_serves_on_a_socket_held_outside(config: Path, held: Listening) -> None:
+    with held.serve(config) as running:
+        # No waiting for the start: who connects before it is served later.
+        assert ask(held.url, "/v1/me", KEY)[0] == 200
+        assert ask(held.url, "/v1/me", "ak_another_key_0")[0] == 401
+        assert running.end(signal.SIGTERM) == 0
+
+
+def test_who_connects_between_two_hubs_waits_for_the_second(config: Path, held: Listening) -> None:
+    answered: list[int] = []
+    enough, over = threading.Event(), threading.Event()
+
+    def call_all_the_time() -> None:
+        while not over.is_set():
+            answered.append(ask(held.url, "/v1/devices/lamp/calls", KEY, {"method": "GET", "uri": "/x"})[0])
+            if len(answered) > 200:
+                enough.set()
+
+    with held.serve(config) as first:
+        # Something under way, so that the drain takes its time.
+        assert ask(held.url, "/v1/devices/slow/calls", KEY, {"method": "GET", "uri": "/x"})[0] == 202
+        client = threading.Thread(target=call_all_the_time)
+        client.start()
+        try:
+            assert first.end(signal.SIGTERM) == 0
+            with held.serve(config):
+                assert enough.wait(30)
+                over.set()
+                client.join(30)
+        finally:
+            over.set()
+
+    # The one whose connection was taken just before the drain began may have been told to come again.
+    assert len([status for status in answered if status != 202]) <= 1, answered
+    assert set(answered) <= {202, 503}
+
+
+def test_what_was_accepted_ends_after_a_kill(config: Path, held: Listening) -> None:
+    with held.serve(config) as first:
+        body = {"method": "GET", "uri": "/x", "ref": "r"}
+        status, _, answer = ask(held.url, "/v1/devices/slow/calls", KEY, body)
+        assert status == 202
+        first.end(signal.SIGKILL)
+    accepted = json.loads(answer)
+    with held.serve(config):
+        path = f"/v1/channels/default/messages?epoch={accepted['epoch']}&offset={{}}&wait=20"
+        offset, ended = accepted["offset"], []
+        while not ended:
+            status, _, page = ask(held.url, path.format(offset), KEY)
+            assert status == 200, "no completion came"
+            messages = json.loads(page)["messages"]
+            offset = messages[-1]["offset"]
+            ended = [item for message in messages for item in message.get("async-responses", ())]
+
+        assert [(item["call-id"], item["status"]) for item in ended] == [(accepted["id"], 200)]
+
+
+def test_nothing_is_open_that_was_not_configured(tmp_path: Path, held: Listening) -> None:
+    with held.serve(written(tmp_path, "[ops]\ndashboard = false\nmetrics_token_env = 'OPS_KEY'\n")):
+        assert ask(held.url, "/v1/me", KEY)[0] == 401
+        assert ask(held.url, "/")[0] == 404
+        assert ask(held.url, "/metrics")[0] == 401
+        assert ask(held.url, "/metrics", KEY)[0] == 200
+        assert ask(held.url, "/devices/v1")[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[server]\nprot = 1\n", "hub: server.prot: no such key (did you mean port?)\n"),
+        ('[storage]\nengine = "papyrus"\n', "hub: storage.engine: there is no 'papyrus', only sqlite\n"),
+        ('[adapters.x]\nkind = "papyrus"\n', "hub: adapters.x.kind: there is no 'papyrus', only "),
+        ('[adapters.x]\nkind = "simulated"\ncolour = 1\n', "hub: adapters.x.colour: no such setting"),
+        (None, "hub: {file}: cannot be read: No such file or directory\n"),
+    ],
+)
+def test_a_wrong_configuration_is_one_clear_line(tmp_path: Path, text: str | None, told: str) -> None:
+    file = tmp_path / "hub.toml" if text is None else written(tmp_path, text)
+
+    for command in (("serve", "--config", str(file), "--port", "0"), ("config", "check", str(file))):
+        run = hub(*command, home=tmp_path)
+        if "engine" in told and command[0] == "config":
+            continue
+        assert run.returncode == 2, command
+        assert run.stderr.splitlines()[-1].startswith(told.format(file=file).rstrip()), run.stderr
+        assert "Traceback" not in run.stderr
+
+
+def corrupt(folder: Path) -> None:
+    (folder / "data").mkdir()
+    (folder / "data" / "hub.db").write_bytes(b"not a database at all" * 1000)
+
+
+def weak_key(folder: Path) -> None:
+    (folder / "data.seal-key").write_bytes(b"short")
+    (folder / "data.seal-key").chmod(0o600)
+
+
+def folder_is_a_file(folder: Path) -> None:
+    (folder / "data").write_text("x")
+
+
+@pytest.mark.parametrize("break_it", [corrupt, weak_key, folder_is_a_file])
+def test_data_that_cannot_be_trusted_is_told_in_one_line(
+    tmp_path: Path, config: Path, break_it: Callable[[Path], None]
+) -> None:
+    break_it(tmp_path)
+
+    run = hub("serve", "--config", str(config), home=tmp_path, OPS_KEY=KEY)
+
+    assert run.returncode == 2
+    assert run.stderr.splitlines()[-1].startswith("hub: ")
+    assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize("fd", ["0", "999"])
+def test_a_descriptor_that_is_no_listening_socket_is_told(config: Path, fd: str) -> None:
+    run = hub("serve", "--config", str(config), "--fd", fd, home=config.parent, OPS_KEY=KEY)
+
+    assert run.returncode == 2
+    assert run.stderr.startswith(f"hub: file descriptor {fd} is ")
+
+
+def test_keys_are_made_and_revoked_directly_and_through_a_running_hub(config: Path, held: Listening) -> None:
+    home, at = config.parent, ("--config", str(config))
+    with held.serve(config):
+        assert ask(held.url, "/v1/me", KEY)[0] == 200
+        no_key = hub("keys", "list", *at, home=home, OPS_KEY=KEY)
+        assert no_key.returncode == 2 and "give --key" in no_key.stderr
+        asked = ("--url", held.url, "--key", KEY)
+        by_api = json.loads(hub("keys", "create", "--scope", "call", *at, *asked, home=home, OPS_KEY=KEY).stdout)
+        assert ask(held.url, "/v1/me", by_api["key"])[0] == 200
+        assert hub("keys", "revoke", by_api["id"], *at, *asked, home=home, OPS_KEY=KEY).returncode == 0
+        assert ask(held.url, "/v1/me", by_api["key"])[0] == 401
+
+    made = hub("keys", "create", "--application", "app", "--scope", "listen", *at, home=home, OPS_KEY=KEY)
+    direct = json.loads(made.stdout)
+    listed = [json.loads(line) for line in hub("keys", "list", *at, home=home, OPS_KEY=KEY).stdout.splitlines()]
+    assert [key["id"] for key in listed] == sorted(["ops", direct["id"]])
+    assert direct["key"] not in str(listed)
+    with held.serve(config) as running:
+        assert ask(held.url, "/v1/me", direct["key"])[0] == 200
+        assert running.end(signal.SIGTERM) == 0
+    assert hub("keys", "revoke", direct["id"], *at, home=home, OPS_KEY=KEY).returncode == 0
+    assert hub("keys", "revoke", direct["id"], *at, home=home, OPS_KEY=KEY).returncode == 1
+    with held.serve(config):
+        assert ask(held.url, "/v1/me", KEY)[0] == 200
+        assert ask(held.url, "/v1/me", direct["key"])[0] == 401
+
+
+def test_no_secret_can_be_read_from_the_data_files(config: Path, held: Listening) -> None:
+    config.write_text(config.read_text() + 'secret = "the-secret-of-the-lamp"\n')
+    with held.serve(config) as running:
+        assert ask(held.url, "/v1/me", KEY)[0] == 200
+        running.end(signal.SIGTERM)
+
+    data = config.parent / "data"
+    stored = b"".join((data / name).read_bytes() for name in os.listdir(data))
+    assert b"lamp" in stored
+    assert b"the-secret-of-the-lamp" not in stored
+    assert KEY.encode() not in stored
