@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,8 +13,11 @@ from starlette.routing import BaseRoute, Mount
 from hub.core.hub import Hub
 from hub.core.limits import Limits
 from hub.core.sealing import AesGcmSealer, load_or_make_key
+from hub.core.tasks import Tasks
 from hub.declared import Declared
 from hub.delivery.listening import Listening
+from hub.delivery.outgoing.guard import Guard
+from hub.delivery.outgoing.outgoing import Outgoing
 from hub.dialects.native.routes import routes as native_routes
 from hub.dialects.pelion.routes import routes as pelion_routes
 from hub.engines.sqlite import SqliteEngine
@@ -26,6 +29,9 @@ from hub.ports.clock import Clock, SystemClock
 from hub.ports.engine import Engine
 from hub.settings.contradictions import metrics_token
 from hub.settings.schema import Settings, SettingsError, limits_of
+
+SERVICE_PAUSE = 1.0
+DRAIN_DELIVERIES = 2.0
 
 log = logging.getLogger("hub")
 
@@ -62,6 +68,11 @@ class App:
         self.hub.broken.update(plugins.broken)
         self.hub.access.open_to_names = frozenset(settings.admission.open_to_names)
         self.listening = Listening(self.hub.channels, engine.log, self.limits, clock, self.hub.access.watch)
+        # Whoever listens on further ports adds them: a hub must not be made to call itself.
+        self.guard = Guard(clock, settings.callbacks.allow)
+        self.outgoing = Outgoing(self.hub, self.guard)
+        # What runs beside requests for as long as the hub lives, by name.
+        self.services: dict[str, Callable[[], Awaitable[None]]] = {"outgoing": self.outgoing.run}
         self.asgi = Starlette(routes=[*self._routes(dict(plugins.adapters))])
 
     @asynccontextmanager
@@ -71,13 +82,32 @@ class App:
         Raises Locked, Damaged, StorageFailed, SettingsError when it cannot be.
         """
         async with self.hub.running(self._declare):
-            yield self.hub
+            tasks = Tasks()
+            for name, service in self.services.items():
+                tasks.create_task(self._kept(name, service), name)
+            try:
+                yield self.hub
+            finally:
+                await tasks.close()
+
+    async def _kept(self, name: str, service: Callable[[], Awaitable[None]]) -> None:
+        """Run a service; one that fails is said so and started again."""
+        while True:
+            try:
+                await service()
+                return
+            except Exception:
+                log.exception("service %s failed", name)
+            await self.hub.clock.sleep_until(self.hub.clock.monotonic() + SERVICE_PAUSE)
 
     async def drain(self) -> None:
         """Take nothing more and let what runs end, for `limits.drain` at most; then sockets and polls are told."""
         until = self.hub.clock.monotonic() + self.limits.drain.total_seconds()
+        self.outgoing.courier.halt()
         await self.hub.drain(self.limits.drain)
         self.listening.openings.drain()
+        # A receiver that hangs must not hold up the end: what it has not taken is sent again by the next start.
+        await self.outgoing.drain(min(until, self.hub.clock.monotonic() + DRAIN_DELIVERIES))
         await self.listening.openings.drained(until + 1.0)
 
     def said_ready(self, places: str) -> None:
@@ -96,7 +126,7 @@ class App:
             if isinstance(adapter, ServesAsgi):
                 routes.append(Mount(adapter.mount, app=adapter.asgi))
         origins = frozenset(self.settings.server.origins)
-        routes += native_routes(self.hub, self.listening, origins)
+        routes += native_routes(self.hub, self.listening, origins, self.outgoing)
         routes += pelion_routes(self.hub, self.listening, origins)
         if ops.dashboard:
             routes.append(Mount("/", app=page()))

@@ -167,6 +167,7 @@ async def serve(
     app: App, sockets: Sequence[socket.socket], ready: Callable[[], None], *, outside: bool = False
 ) -> None:
     """Serve until a signal (SIGTERM, SIGINT) has been obeyed. Raises what `App.running` raises, before `ready`."""
+    app.guard.own_ports.update(listener.getsockname()[1] for listener in sockets if listener.family != socket.AF_UNIX)
     async with app.running():
         # What is there now stays: the collector need not look at it again with every full pass.
         gc.collect()

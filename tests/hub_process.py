@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -31,7 +31,8 @@ def free_port() -> int:
 
 class HubProcess:
     """`hub dev` on loopback, or `hub serve` when a configuration is given. Its data outlives `kill`, as on a machine
-    that lost its power. `under` is a command that the hub is run under (strace)."""
+    that lost its power. `under` is a command that the hub is run under (strace), `environ` more variables for it and
+    `pass_fds` what it inherits beside the standard streams."""
 
     def __init__(
         self,
@@ -42,6 +43,8 @@ class HubProcess:
         port: int | None = None,
         under: Sequence[str] = (),
         options: Sequence[str] = (),
+        environ: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         self.folder = folder
         self.data = folder / "data"
@@ -51,6 +54,8 @@ class HubProcess:
         self.process: subprocess.Popen[str] | None = None
         self._errors: IO[str] | None = None
         self._under = list(under)
+        self._environ = dict(environ or {})
+        self._pass_fds = tuple(pass_fds)
         if config is None:
             data = ["--data-dir", str(self.data)]
             self._command = ["dev", "--port", str(self.port), *data, "--key", key, "--json", *options]
@@ -79,7 +84,8 @@ class HubProcess:
         self.process = subprocess.Popen(
             [*self._under, sys.executable, "-m", "hub.cli", *self._command],
             cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": path, **self._environ},
+            pass_fds=self._pass_fds,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -7,27 +7,19 @@ transfer.py (what goes), observing.py, endpoint.py (the socket), dtls.py.
 from __future__ import annotations
 
 import logging
-import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any, ClassVar
 
 from adapters.lwm2m import codec
 from adapters.lwm2m.codec import Message
 from adapters.lwm2m.endpoint import Endpoint, UdpEndpoint
-from adapters.lwm2m.exchange import Exchanges, Owner, Peer
-from adapters.lwm2m.inbound import Inbound
-from adapters.lwm2m.memory import recalled
-from adapters.lwm2m.notifications import Notifications
-from adapters.lwm2m.observing import Observing
+from adapters.lwm2m.exchange import Owner
 from adapters.lwm2m.operation import METHODS, Operation, operation
-from adapters.lwm2m.registrar import Registrar
+from adapters.lwm2m.parts import Parts
 from adapters.lwm2m.registration import Registration
-from adapters.lwm2m.registry import Registry
 from adapters.lwm2m.response import response_of
-from adapters.lwm2m.sends import Sends
-from adapters.lwm2m.server import Server
 from adapters.lwm2m.settings import LwM2MSettings, read
-from adapters.lwm2m.transfer import Transfers
 from hub.model.device import Presence
 from hub.ports.adapter import (
     API_VERSION,
@@ -41,7 +33,6 @@ from hub.ports.adapter import (
     NotConnected,
     Observation,
     ObserveSpec,
-    Remembers,
 )
 
 # What a device answers that does not know a format, or the option that asks for one.
@@ -52,7 +43,10 @@ log = logging.getLogger("hub.adapter.lwm2m")
 
 def create(settings: Mapping[str, Any]) -> LwM2MAdapter:
     """The factory behind the entry point. Raises ValueError that names what is wrong with the settings."""
-    return LwM2MAdapter(read(settings))
+    wanted = read(settings)
+    if wanted.dtls and find_spec("mbedtls") is None:
+        raise ValueError("dtls: its library is not installed (extra `dtls`)")
+    return LwM2MAdapter(wanted)
 
 
 class LwM2MAdapter:
@@ -88,9 +82,9 @@ class LwM2MAdapter:
             return
         parts = Parts(ctx, self._settings, self._endpoint)
         parts.recall()
-        self._endpoint.open(parts.inbound.heard)
+        parts.doors.open(parts.inbound.heard)
         self._parts = parts
-        log.info("CoAP on UDP port %d of %s", self._endpoint.port, self._settings.host)
+        log.info("CoAP on UDP ports %s of %s", parts.doors.ports, self._settings.host)
         if self._settings.open and not ctx.settings.get("account"):
             log.warning("open = true without an account: no device will be taken in")
 
@@ -100,7 +94,7 @@ class LwM2MAdapter:
         if parts is None:
             return
         parts.exchanges.fail(lambda: NotConnected("the hub is stopping", delivery=Delivery.MAYBE))
-        self._endpoint.close()
+        parts.doors.close()
         await parts.stop()
 
     # -- calls ----------------------------------------------------------------------------------
@@ -192,65 +186,18 @@ class LwM2MAdapter:
             return {"state": "down"}
         return {
             "state": "degraded" if len(parts.registry) >= self._settings.devices else "up",
-            "port": self._endpoint.port,
+            **parts.doors.health(),
             "devices": len(parts.registry),
             "open": len(parts.exchanges),
             "retransmissions": parts.exchanges.retransmissions,
             "malformed": parts.inbound.malformed,
             "refused": parts.registrar.refused,
             "shed": parts.notifications.shed + parts.inbound.shed,
-            "dropped": self._endpoint.dropped,
         }
 
+    # -- for the rig ----------------------------------------------------------------------------
 
-class Parts:
-    """What lives from start to stop."""
-
-    def __init__(self, ctx: AdapterContext, settings: LwM2MSettings, endpoint: Endpoint) -> None:
-        self.clock = ctx.clock
-        self._ctx = ctx
-        self._settings = settings
-        send: Callable[[bytes, Peer], None] = endpoint.send
-        self.registry = Registry()
-        self.exchanges = Exchanges(ctx.clock, send, random.random)
-        self.transfers = Transfers(ctx.clock, self.exchanges, settings.max_payload)
-        self.observing = Observing(ctx, self.registry, self.exchanges, self.transfers)
-        self.registrar = Registrar(ctx, self.registry, settings, self._moved)
-        self.notifications = Notifications(
-            ctx, self.registry, self.observing.read_rest, self.observing.ended, settings.follow_address
-        )
-        server = Server(ctx.clock, self.registrar, Sends(ctx, self.registry), settings.max_payload)
-        self.inbound = Inbound(
-            ctx, self.registry, self.registrar, self.exchanges, self.notifications, server, send, _nobody
-        )
-
-    def recall(self) -> None:
-        """The registrations that the hub kept through a restart, with their observations. No event is told of them."""
-        for address, memory in (self._ctx.memories() if isinstance(self._ctx, Remembers) else {}).items():
-            try:
-                registration = recalled(
-                    address, memory, self.clock, self._settings.inflight, self.observing.stop
-                )
-            except ValueError as error:
-                log.warning("what was remembered of a device is of no use: %s", error)
-                continue
-            self.registry.add(registration)
-            self.registrar.watch(registration)
-
-    async def stop(self) -> None:
-        """End every task and timer."""
-        self.registrar.stop()
-        for registration in self.registry:
-            registration.end()
-        await self.inbound.stop()
-        self.registry.clear()
-
-    def _moved(self, registration: Registration) -> None:
-        """Nothing comes any more from where the device was: its open call has no answer to wait for."""
-        self.exchanges.fail(
-            lambda: NotConnected("the device went away", delivery=Delivery.MAYBE), registration.address
-        )
-
-
-def _nobody(peer: Peer) -> str | None:
-    return None
+    def call_of(self, token: bytes) -> str | None:
+        """The call whose request went out with this token, for the tests' double, which cannot know it."""
+        owner = None if self._parts is None else self._parts.exchanges.owner_of(token)
+        return None if owner is None else owner.call_id

@@ -124,6 +124,14 @@ class Exchanges:
         """Whether a request with this token is under way."""
         return token in self._by_token
 
+    def owner_of(self, token: bytes) -> Owner | None:
+        """Whose request has this token, also when it has ended without an answer."""
+        exchange = self._by_token.get(token)
+        if exchange is not None:
+            return exchange.owner
+        ended = self._ended.get(token)
+        return None if ended is None else ended[1]
+
     def late(self, message: Message, peer: Peer) -> Owner | None:
         """Whose answer this is, where its exchange ended without one; told once."""
         found = self._ended.get(message.token)

@@ -47,7 +47,7 @@ class Inbound:
         self._server = server
         self._send = send
         self._identity = identity
-        self._receipts: Generations[tuple[Peer, int], bytes] = Generations(EXCHANGE_LIFETIME, MOST_RECEIPTS)
+        self._receipts: Generations[Peer, bytes] = Generations(EXCHANGE_LIFETIME, MOST_RECEIPTS)
         self._tasks: set[asyncio.Task[None]] = set()
         self._mid = int(ctx.clock.now().timestamp() * 200) & 0xFFFF
         self.malformed = 0
@@ -90,7 +90,7 @@ class Inbound:
     def _request(self, message: Message, peer: Peer) -> None:
         if message.kind not in (CON, NON):
             return
-        key = (peer, message.mid)
+        key = (*peer, message.mid)
         seen = self._receipts.get(key)
         if seen is not None:
             if seen not in (_PENDING, _NOTHING):
@@ -114,7 +114,7 @@ class Inbound:
         else:
             kind, mid = NON, self._next_mid()
         answer = encode(Message(kind, reply.code, mid, message.token, reply.options, reply.payload))
-        self._receipts.change((peer, message.mid), answer)
+        self._receipts.change((*peer, message.mid), answer)
         self._send(answer, peer)
         if reply.awake is not None:
             # The answer is on its way first: many clients take no request before it.
@@ -127,7 +127,7 @@ class Inbound:
         if message.kind == RST:
             return
         if confirmable:
-            seen = self._receipts.get((peer, message.mid))
+            seen = self._receipts.get((*peer, message.mid))
             if seen is not None:
                 if seen != _PENDING:
                     self._send(seen, peer)
@@ -145,7 +145,7 @@ class Inbound:
             if not confirmable:
                 self._notifications.heard(registration, observed, message, peer)
             elif len(self._tasks) < MOST_TASKS:
-                self._receipts.put((peer, message.mid), _PENDING, self._ctx.clock.monotonic())
+                self._receipts.put((*peer, message.mid), _PENDING, self._ctx.clock.monotonic())
                 self._spawn(self._keep(registration.location, message, peer))
             else:
                 self.shed += 1
@@ -173,13 +173,13 @@ class Inbound:
         if kept:
             self._acknowledge(message, peer)
         else:
-            self._receipts.pop((peer, message.mid))
+            self._receipts.pop((*peer, message.mid))
 
     # -- small change ---------------------------------------------------------------------------
 
     def _acknowledge(self, message: Message, peer: Peer) -> None:
         answer = encode(Message(ACK, EMPTY, message.mid))
-        self._receipts.put((peer, message.mid), answer, self._ctx.clock.monotonic())
+        self._receipts.put((*peer, message.mid), answer, self._ctx.clock.monotonic())
         self._send(answer, peer)
 
     def _reset(self, message: Message, peer: Peer) -> None:

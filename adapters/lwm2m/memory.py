@@ -38,7 +38,8 @@ def remembered(registration: Registration, clock: Clock) -> bytes:
 def recalled(
     address: str, memory: bytes, clock: Clock, inflight: int, stop: Callable[[Observed], Awaitable[None]]
 ) -> Registration:
-    """The registration of the device at `address` as it was; a sleepy one is asleep until it is heard from.
+    """The registration of the device at `address` as it was; a sleepy one is asleep until it is heard from, and so is
+    one whose DTLS session has ended with the process.
 
     Raises ValueError for a memory of another version or a damaged one.
     """
@@ -53,7 +54,8 @@ def recalled(
         )
         registration.lifetime = int(lifetime)
         registration.version = str(lwm2m)
-        registration.queue = registration.asleep = bool(queue)
+        registration.queue = bool(queue)
+        registration.asleep = registration.queue or identity is not None  # no session outlives the process
         registration.root = tuple(root)
         registration.expires = monotonic_at(clock, datetime.fromtimestamp(expires, UTC))
         for target, params, token in observations:

@@ -43,6 +43,12 @@ class Observed:
         self.last, self.last_at = number, at
         return True
 
+    def again(self, spec: ObserveSpec) -> Observed:
+        """The same observation asked for again: with its token, which renews it on the device."""
+        newer = Observed(spec, self.token, self._stop)
+        newer.active, newer.last, newer.last_at = self.active, self.last, self.last_at
+        return newer
+
     async def cancel(self) -> None:
         """Stop it."""
         if self.active:

@@ -50,7 +50,7 @@ class Observing:
     async def observe(
         self, registration: Registration, spec: ObserveSpec, deadline: float
     ) -> tuple[DeviceResponse, Observed]:
-        """Start an observation, waiting for a slot of the device; a second one of a target renews the first.
+        """Start an observation, waiting for a slot of the device; a second one of a target takes over from the first.
 
         A refusal by the device is a response, with an observation that is not active. Raises Unsupported where the
         device answers and observes nothing, CallError.
@@ -66,7 +66,7 @@ class Observing:
                 if answer.code >> 5 != 2:
                     return response_of(answer), Observed(spec, b"", self.stop)
             known = registration.observations.get(spec.target)
-            observed = known or Observed(spec, secrets.token_bytes(TOKEN), self.stop)
+            observed = Observed(spec, secrets.token_bytes(TOKEN), self.stop) if known is None else known.again(spec)
             # Known before the answer, because a notification may follow it in the same breath.
             self._registry.watch(registration, observed)
             try:
@@ -75,9 +75,13 @@ class Observing:
             except BaseException:
                 if known is None:
                     self._forget(registration, observed)
+                elif registration.alive:
+                    self._registry.watch(registration, known)
                 raise
         finally:
             self.give_back(registration)
+        if known is not None:
+            known.active = False
         if not registration.alive:
             raise Busy("the device registered anew", delivery=Delivery.MAYBE)
         if answer.code >> 5 == 2 and answer.first(OBSERVE) is not None:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from adapters.lwm2m import codec
 from adapters.lwm2m.codec import Options
-from adapters.lwm2m.exchange import Peer
+from adapters.lwm2m.exchange import EXCHANGE_LIFETIME, Peer
+from adapters.lwm2m.generations import Generations
 from adapters.lwm2m.link import Offer, offer
 from adapters.lwm2m.memory import remembered
 from adapters.lwm2m.option import LOCATION_PATH, MAX_AGE, uint
@@ -26,6 +27,7 @@ from hub.ports.adapter import AdapterContext, Admission, AdmissionRefused, Devic
 
 MAX_LIFETIME = (1 << 31) - 1
 MAX_NAME = 255
+MOST_DEPARTED = 16_384
 _GRACE_SHARE, _GRACE_MOST = 0.1, 30.0
 
 log = logging.getLogger("hub.adapter.lwm2m")
@@ -58,6 +60,7 @@ class Registrar:
         )
         self.expiries: Wheel[Registration] = Wheel(ctx.clock, self._expiry)
         self.naps: Wheel[Registration] = Wheel(ctx.clock, self._nap)
+        self._used: Generations[str, tuple[int, float, int]] = Generations(EXCHANGE_LIFETIME, MOST_DEPARTED)
         self.refused = 0
 
     def stop(self) -> None:
@@ -108,8 +111,6 @@ class Registrar:
         registration = Registration(
             name, admission.address, self._registry.new_location(), peer, identity, self._settings.inflight, clock.now()
         )
-        if older is not None and older.peer == peer:
-            registration.follow(older)
         registration.lifetime = lifetime
         registration.version = asked.get("lwm2m", "1.0")
         registration.queue = "Q" in asked.get("b", "U") or "Q" in asked
@@ -123,6 +124,7 @@ class Registrar:
         # In place before the hub hears of it, because the hub acts on it at once; held until the device knows.
         registration.held = True
         self._forget(older, moved=older is not None and older.peer != peer)
+        registration.mids = self._used.pop(registration.address) or registration.mids
         self._registry.add(registration)
         try:
             await self._ctx.accept(
@@ -198,6 +200,7 @@ class Registrar:
             return
         self.expiries.discard(registration.expiry, registration)
         self.naps.discard(registration.nap, registration)
+        self._used.put(registration.address, registration.mids, self._ctx.clock.monotonic())
         if moved:
             self._moved(registration)
 
@@ -260,8 +263,13 @@ class Registrar:
             self.fell_asleep(registration)
 
     def fell_asleep(self, registration: Registration) -> None:
-        """The device does not listen any more, until it says something."""
-        if registration.queue and not registration.asleep and registration.alive:
+        """A device in queue mode does not listen any more, until it says something."""
+        if registration.queue:
+            self.unreachable(registration)
+
+    def unreachable(self, registration: Registration) -> None:
+        """Nothing can be sent to the device until it says something."""
+        if not registration.asleep and registration.alive:
             registration.asleep = True
             self._ctx.emit(DeviceEvent(EventKind.ASLEEP, registration.address, self._ctx.clock.monotonic()))
 

@@ -30,8 +30,8 @@ class Registration:
 
     __slots__ = (
         "_mid", "_mid_since", "_mid_used", "_waiting", "address", "alive", "asked", "asleep", "endpoint", "expires",
-        "expiry", "heard", "held", "identity", "inflight", "lifetime", "location", "nap", "observations", "open", "peer",
-        "queue", "root", "version",
+        "expiry", "heard", "held", "identity", "inflight", "lifetime", "location", "nap", "observations", "open",
+        "peer", "queue", "root", "version",
     )
 
     def __init__(
@@ -80,9 +80,14 @@ class Registration:
         self._mid = (self._mid + 1) & 0xFFFF
         return self._mid
 
-    def follow(self, older: Registration) -> None:
-        """Go on with the message ids of the registration before this one: the device may be the same run."""
-        self._mid, self._mid_since, self._mid_used = older._mid, older._mid_since, older._mid_used
+    @property
+    def mids(self) -> tuple[int, float, int]:
+        """Which message ids were used of late, for the next registration of the device: it may be the same run."""
+        return self._mid, self._mid_since, self._mid_used
+
+    @mids.setter
+    def mids(self, used: tuple[int, float, int]) -> None:
+        self._mid, self._mid_since, self._mid_used = used
 
     async def turn(self, clock: Clock, until: float) -> None:
         """Take a slot as soon as there is one. Raises Busy (NOT_SENT) at `until`, and when the registration ends."""

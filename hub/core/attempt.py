@@ -151,6 +151,9 @@ class Attempts:
         if ticket.turn is Turn.ENDING:
             return
         step = after_error(ticket.call, error, ticket.retries_used)
+        # A device that sleeps between contacts and does not answer is asleep again: nothing more goes to it now.
+        unanswered = isinstance(error, DeviceTimeout) and error.delivery is not Delivery.NOT_SENT
+        asleep = unanswered and dispatch.silent(ticket.call.adapter, ticket.call.address)
         if not dispatch.sending:
             # The hub is going down: what was certainly not sent waits for the next start, the rest is judged then.
             if error.delivery is Delivery.NOT_SENT and step.next is not Next.END:
@@ -164,8 +167,9 @@ class Attempts:
             dispatch.queues.free_slot(ticket)
             self.linger(ticket, ticket.attempt_deadline)
         else:
+            park = asleep or step.next is Next.PARK
             await self._release(
-                ticket, step.pause, retry_used=step.next is Next.RETRY, park=step.next is Next.PARK
+                ticket, 0.0 if asleep else step.pause, retry_used=step.next is Next.RETRY, park=park
             )
 
     async def _release(self, ticket: Ticket, pause: float, *, retry_used: bool, park: bool) -> None:

@@ -78,6 +78,8 @@ class Context:
             return
         if event.kind is EventKind.REGISTERED:
             hub.observe.renew(device)
+        elif event.kind in (EventKind.UPDATED, EventKind.AWAKE):
+            hub.observe.appeared(device)
         elif event.kind is EventKind.OBSERVE_ENDED:
             hub.observe.ended(device, event.target or "")
         elif event.kind is EventKind.NOTIFICATION:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from hub.core.attempt import Attempts
+from hub.core.cache import Cache, Place, keep_answer, kept_answer
 from hub.core.ending import callbacks, completion, expired, made, may_repeat
 from hub.core.queues import Queues
 from hub.core.stats import Stats
@@ -43,7 +44,9 @@ class Dispatch:
         clock: Clock,
         incarnation: Incarnation,
         stats: Stats,
+        cache: Cache | None = None,
     ) -> None:
+        self.cache = cache or Cache(clock)
         self.journal = journal
         self.adapters = adapters
         self.clock = clock
@@ -51,6 +54,7 @@ class Dispatch:
         self.stats = stats
         self.tickets: dict[CallId, Ticket] = {}
         self.running: Counter[str] = Counter()
+        self.open: Counter[Place] = Counter()
         self.under_way = 0
         self.queues = Queues(adapters, clock, self._claim_soon, self._park_soon)
         self.attempts = Attempts(self)
@@ -59,6 +63,8 @@ class Dispatch:
         self._quiet: asyncio.Future[None] | None = None
         self.on_deliveries: Callable[[], None] = _nobody
         """Called after a commit that wrote delivery rows."""
+        self.silent: Callable[[str, str], bool] = _awake
+        """Told of a device (adapter, address) that left an attempt unanswered; whether that means that it sleeps."""
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -115,22 +121,35 @@ class Dispatch:
 
     # -- joining --------------------------------------------------------------------------------
 
-    def ticket_for(self, call: Call) -> Ticket:
-        """A new ticket, not in line yet."""
+    def ticket_for(self, call: Call, hit: Outcome | None = None) -> Ticket:
+        """A new ticket, not in line yet; with `hit` it never will be, for its answer is known."""
         ticket = Ticket(
             call,
             self.queues.lane_for(call),
             deadline=monotonic_at(self.clock, call.deadline),
             expires=monotonic_at(self.clock, call.expires_at),
         )
+        ticket.hit = hit
         self.tickets[call.id] = ticket
         self.running[call.spec.application] += 1
+        if hit is None:
+            place = (call.adapter, call.address)
+            self.open[place] += 1
+            if call.spec.method != "GET":
+                self.cache.changing(place)
         return ticket
 
     def join(self, call: Call) -> Ticket:
-        """Give a call its place before its accept commit; one with `ticket.slot` is to be claimed in that commit."""
-        ticket = self.ticket_for(call)
-        self.queues.join(ticket)
+        """Give a call its place before its accept commit; one with `ticket.slot` is to be claimed in that commit.
+
+        A read that is answered by a value kept earlier gets no place: it ends once it is accepted. That is only so
+        while no earlier call of the device is open, whose answer it would overtake (decisions H2).
+        """
+        place = (call.adapter, call.address)
+        hit = None if self.open[place] else kept_answer(self.cache, call, self.clock.now())
+        ticket = self.ticket_for(call, hit)
+        if hit is None:
+            self.queues.join(ticket)
         return ticket
 
     def forsake(self, tickets: Iterable[Ticket]) -> None:
@@ -143,6 +162,9 @@ class Dispatch:
         """The accept commit happened: send what was claimed in it, let the others wait their turn."""
         for ticket in tickets:
             ticket.committed = True
+            if ticket.hit is not None:
+                self.end_soon(ticket, ticket.hit)
+                continue
             if ticket.slot and ticket.call.id in claimed:
                 ticket.attempt = 1
                 if self.sending:
@@ -278,6 +300,8 @@ class Dispatch:
             self.stats.ended[outcome.ending.value] += 1
             if deliveries:
                 self.on_deliveries()
+            if outcome.ending is Ending.ANSWERED and call.spec.method == "GET" and ticket.hit is None:
+                keep_answer(self.cache, call, outcome)
         self._drop(ticket)
         return offset is not None
 
@@ -289,10 +313,18 @@ class Dispatch:
             self.running[application] -= 1
             if not self.running[application]:
                 del self.running[application]
+            if ticket.hit is None:
+                self._one_less((ticket.call.adapter, ticket.call.address))
         for waiter in ticket.waiters or ():
             _resolve(waiter)
         ticket.waiters = None
         self.queues.forget([ticket.lane])
+
+    def _one_less(self, place: Place) -> None:
+        self.open[place] -= 1
+        if not self.open[place]:
+            del self.open[place]
+            self.cache.settled(place)
 
     async def cancel(self, call: CallId) -> None:
         """End a call at its caller's wish: cancelled, or unknown where it may have happened (decisions C).
@@ -320,6 +352,12 @@ class Dispatch:
             if ticket.turn is Turn.QUEUED:
                 self.end_soon(ticket, made(Ending.REMOVED))
 
+    def block_device(self, device: Device) -> None:
+        """A device was suspended: what was not sent to it never will be."""
+        for ticket in self.queues.of_device(device.adapter, device.address):
+            if ticket.turn is Turn.QUEUED:
+                self.end_soon(ticket, made(Ending.REMOVED, "DEVICE_BLOCKED"))
+
     async def late(self, adapter: str, event: DeviceEvent) -> bool:
         """An answer outside its attempt: it ends the call if the call is still open, else it is only noted."""
         return await self.attempts.late(adapter, event)
@@ -327,6 +365,10 @@ class Dispatch:
 
 def _nobody() -> None:
     """Nobody delivers: the rows wait for a hub where somebody does."""
+
+
+def _awake(adapter: str, address: str) -> bool:
+    return False
 
 
 def _resolve(waiter: asyncio.Future[None]) -> None:

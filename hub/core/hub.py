@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import Any
 
 from hub.core.access import Access
+from hub.core.cache import Cache
 from hub.core.calls import Calls
 from hub.core.channels import Channels
 from hub.core.context import Context
@@ -76,10 +77,12 @@ class Hub:
         self.directory = Directory(engine.directory, clock, self.limits)
         self.access = Access(self.directory, clock, self.limits, self.stats)
         self.channels = Channels(engine.log, self.limits, clock)
-        self.dispatch = Dispatch(engine.journal, self.adapters, clock, self.incarnation, self.stats)
+        self.cache = Cache(clock, self.limits.cache_entries, self.limits.cache_bytes)
+        self.dispatch = Dispatch(engine.journal, self.adapters, clock, self.incarnation, self.stats, self.cache)
         self.dispatch.on_deliveries = lambda: engine.bell.ring(OUTBOX)
-        self.presence = PresenceBook(self.directory, self.dispatch, clock, self.stats)
-        self.observe = Observing(self.directory, self.adapters, engine.log, clock)
+        self.observe = Observing(self.directory, self.adapters, engine.log, clock, self.cache)
+        self.presence = PresenceBook(self.directory, self.dispatch, self.observe, clock, self.stats)
+        self.dispatch.silent = self.presence.silent
         self.calls = Calls(engine.journal, self.dispatch, clock)
         self.intake = Intake(
             engine.journal, self.directory, self.access, self.channels, self.dispatch, self.adapters, clock,
@@ -108,6 +111,7 @@ class Hub:
                 await self._start_adapters()
                 self.dispatch.go(self._tasks)
                 recovery.go()
+                self.presence.block_disabled()
                 self.observe.go(self._tasks)
                 self._tasks.create_task(self.sweep.run(), name="sweep")
                 self.intake.closed = None

@@ -128,11 +128,12 @@ class Intake:
         judged: list[Call | Refusal] = []
         for spec in specs:
             try:
+                if spec.callback in denied:
+                    raise denied[spec.callback]
+                asked = spec
                 if spec.callback is not None:
-                    if spec.callback in denied:
-                        raise denied[spec.callback]
-                    spec = replace(spec, echo={**spec.echo, CALLBACK_KEY: principal.key_id})
-                judged.append(self._judge(spec, now, declared_ok, queue_limit, alias_kinds, queued))
+                    asked = replace(spec, echo={**spec.echo, CALLBACK_KEY: principal.key_id})
+                judged.append(self._judge(asked, now, declared_ok, queue_limit, alias_kinds, queued))
             except Refusal as refusal:
                 self._stats.refused[refusal.code] += 1
                 judged.append(refusal)

@@ -76,6 +76,8 @@ class Limits:
     ended: timedelta = timedelta(days=7)
     ended_calls: int = 1_000_000
     trim_rows: int = 500
+    cache_entries: int = 100_000
+    cache_bytes: int = 64 * MIB
     disk_floor: int = 64 * MIB
 
     # Life cycle

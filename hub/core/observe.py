@@ -1,69 +1,96 @@
 """Wanted observations: who wants to be told of which resource, and the running observation that serves them all.
 
-A want is a record (application, device, path) and outlives devices and the hub. There is one observation per (device,
-path), whoever wants it, and one event per wanting application, all in one commit (decisions H1). After a device
-registered again the core renews its observations; an adapter only reports that one ended.
+There is one observation per (device, path), whoever wants it, and one event per wanting application, all in one commit
+(decisions H1). After a device registered the core renews its observations; an adapter only reports that one ended. The
+wants themselves are `wants.py`, rules that make them `rules.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
+import anyio
+import anyio.lowlevel
+
+from hub.core.cache import Cache
 from hub.core.channels import DEFAULT
 from hub.core.directory import Directory
 from hub.core.ending import backoff
+from hub.core.rules import Rule, Rules, observable
 from hub.core.tasks import Tasks
+from hub.core.wants import Edit, Life, Wanted, Wants, Watched
 from hub.model.device import Device, Presence
-from hub.model.errors import MethodNotAllowed, NotFound, StorageFailed
+from hub.model.errors import MethodNotAllowed, NotFound, StorageFailed, TooMany
 from hub.model.event import EventDraft, EventKind
-from hub.model.record import Kind, Record
-from hub.ports.adapter import Adapter, CallError, DeviceEvent, DeviceResponse, Observation, ObserveSpec, Unsupported
+from hub.model.outcome import Ending
+from hub.ports.adapter import (
+    Adapter,
+    Busy,
+    CallError,
+    DeviceEvent,
+    DeviceResponse,
+    DeviceTimeout,
+    NotConnected,
+    Observation,
+    ObserveSpec,
+    Unreachable,
+)
 from hub.ports.clock import Clock
 from hub.ports.engine import ChannelLog
 
 OBSERVE_TIME = 30.0
+CANCEL_TIME = 10.0
+MOST_WANTS = 1000
+AT_ONCE = 1000
 
 log = logging.getLogger("hub.observe")
 
-Watched = tuple[str, str, str]
-
-
 @dataclass(slots=True)
 class _Running:
-    """The one observation of a (device, path): starting while `observation` is None."""
+    """The one observation of a (device, path): starting while `task` is there. `last` is the newest value."""
 
     observation: Observation | None = None
     task: asyncio.Task[None] | None = None
+    last: DeviceResponse | None = None
 
 
 class Observing:
     """Keeps the wanted observations running."""
 
     def __init__(
-        self, directory: Directory, adapters: Mapping[str, Adapter], channel_log: ChannelLog, clock: Clock
+        self,
+        directory: Directory,
+        adapters: Mapping[str, Adapter],
+        channel_log: ChannelLog,
+        clock: Clock,
+        cache: Cache | None = None,
     ) -> None:
+        self.rules = Rules(directory)
         self._directory = directory
         self._adapters = adapters
         self._log = channel_log
         self._clock = clock
-        self._wants: dict[Watched, set[str]] = {}
+        self._cache = cache or Cache(clock)
+        self._wants = Wants(directory, self.rules, self._stop)
         self._running: dict[Watched, _Running] = {}
         self._tasks: Tasks | None = None
 
+    # -- life -----------------------------------------------------------------------------------
+
     def load(self) -> None:
-        """Know the stored wants. Call after the directory was loaded."""
-        for record in self._directory.records(Kind.WANT):
-            key = (record.account, str(record.body["device"]), str(record.body["path"]))
-            self._wants.setdefault(key, set()).add(str(record.body["application"]))
+        """Know the stored rules and wants. Call after the directory was loaded."""
+        self.rules.load()
+        self._wants.load()
 
     def go(self, tasks: Tasks) -> None:
         """Begin to observe, for devices that are online already too."""
         self._tasks = tasks
-        for account, device_id, _ in list(self._wants):
-            device = self._directory.device(account, device_id)
+        for owner in self._wants.owners():
+            device = self._directory.device(*owner)
             if device is not None and device.presence is Presence.ONLINE:
                 self.renew(device)
 
@@ -71,74 +98,109 @@ class Observing:
         """Start nothing more."""
         self._tasks = None
 
+    # -- wants ----------------------------------------------------------------------------------
+
     def wanted(self, application: str, device: Device) -> list[str]:
         """The paths of a device that the application wants, in order."""
-        return sorted(
-            path
-            for (account, device_id, path), applications in self._wants.items()
-            if (account, device_id) == (device.account, device.id) and application in applications
-        )
+        return sorted(self._wants.of((device.account, device.id)).get(application, ()))
 
-    async def want(self, application: str, device: Device, path: str) -> bool:
-        """Remember a want and start observing; True if it is new.
+    async def want(
+        self, application: str, device: Device, path: str, life: Life = Life.LASTING, *, tell_again: bool = False
+    ) -> bool:
+        """Remember a want and start observing; True if it is new. Whoever is new is told the present value first,
+        with `tell_again` an old one too.
 
-        Raises NotFound for a resource that the device does not have, MethodNotAllowed for one that cannot be observed.
+        Raises NotFound for a resource that the device does not have, MethodNotAllowed for one that cannot be
+        observed, TooMany when the application wants too much of this device, StorageFailed.
         """
         adapter = self._adapters.get(device.adapter)
         if adapter is not None and adapter.capabilities.observe == "none":
             raise MethodNotAllowed("this device offers no observation", code="not-observable")
-        if device.resources and not any(r.path == path and r.observable for r in device.resources):
-            if not any(r.path == path for r in device.resources):
-                raise NotFound("no such resource", code="resource-not-found")
+        can = observable(device, path)
+        if can is None:
+            raise NotFound("no such resource", code="resource-not-found")
+        if not can:
             raise MethodNotAllowed("this resource cannot be observed", code="not-observable")
-        key = (device.account, device.id, path)
-        applications = self._wants.setdefault(key, set())
-        if application in applications:
-            return False
-        await self._directory.put(_record(application, key))
-        self._wants.setdefault(key, set()).add(application)
-        self._start(device, path)
-        return True
 
-    async def unwant(self, application: str, device: Device, path: str) -> bool:
-        """Forget a want; the observation ends with the last of them. False if there was none."""
-        key = (device.account, device.id, path)
-        applications = self._wants.get(key, set())
-        if application not in applications:
-            return False
-        await self._directory.delete(Kind.WANT, _record(application, key).id)
-        applications.discard(application)
-        if not applications:
-            self._wants.pop(key, None)
-            await self._stop(key)
-        return True
+        def add(wanted: Wanted) -> None:
+            if path not in wanted and len(wanted) >= MOST_WANTS:
+                raise TooMany(f"at most {MOST_WANTS} resources of a device", code="too-many-observations")
+            wanted[path] = wanted.get(path, Life(0)) | life
 
-    async def _stop(self, key: Watched) -> None:
-        running = self._running.pop(key, None)
+        before = await self._wants.change(application, device, add)
+        running = self._running.get((device.account, device.id, path))
         if running is None:
-            return
-        if running.task is not None:
-            running.task.cancel()
-        if running.observation is not None:
-            await running.observation.cancel()
+            self._start(device, path)
+        elif running.last is not None and (path not in before or tell_again):
+            await self._tell(device, path, running.last, None, [application])
+        return path not in before
+
+    async def unwant(self, application: str, device: Device, path: str | None = None) -> bool:
+        """Forget a want of a device, or all of them; an observation ends with its last want. False if there was
+        none. Raises StorageFailed."""
+
+        def remove(wanted: Wanted) -> None:
+            if path is None:
+                wanted.clear()
+            else:
+                wanted.pop(path, None)
+
+        before = await self._wants.change(application, device, remove)
+        return bool(before) if path is None else path in before
+
+    async def put_rules(self, application: str, account: str, rules: Sequence[Rule]) -> None:
+        """Replace the application's rules. New ones speak from a device's next registration or update on; what
+        only a rule wanted that is gone now is wanted no more. Raises StorageFailed."""
+        await self.rules.replace(application, account, rules)
+        for number, owner in enumerate(self._wants.owners()):
+            if owner[0] == account:
+                self._wants.forget_ruled(application, owner)
+            if number % AT_ONCE == AT_ONCE - 1:
+                await anyio.lowlevel.checkpoint()
+
+    async def registering(self, device: Device, *, anew: bool) -> None:
+        """A registration (`anew`) or an update of one is about to be told: apply the rules to what it says, and end
+        what lasts only until a registration. Raises StorageFailed.
+
+        It comes before the telling, so that a want that answers the telling is not ended by it.
+        """
+        known = self._wants.of((device.account, device.id))
+        applications = {application.id for application in self._directory.applications(device.account)}
+        for application in sorted(applications | known.keys()):
+            ruled = self.rules.wanted(application, device)
+            if ruled or application in known:
+                await self._wants.change(application, device, _registered(ruled, anew))
+
+    # -- observations ---------------------------------------------------------------------------
 
     def renew(self, device: Device) -> None:
         """The device registered (again): whatever was observed before is gone, whatever is wanted is started."""
-        for key in list(self._wants):
-            if key[:2] == (device.account, device.id):
-                running = self._running.pop(key, None)
-                if running is not None and running.task is not None:
-                    running.task.cancel()
-                self._start(device, key[2])
+        for path in self._wants.paths(device):
+            self._let_go((device.account, device.id, path))
+        self.appeared(device)
+
+    def appeared(self, device: Device) -> None:
+        """The device was heard from: start what is wanted and does not run."""
+        for path in self._wants.paths(device):
+            self._start(device, path)
 
     def ended(self, device: Device, path: str) -> None:
         """An observation ended by itself: start it again while it is wanted and the device is there."""
         key = (device.account, device.id, path)
+        self._let_go(key)
+        if self._wants.who(key[:2], path) and device.presence is Presence.ONLINE:
+            self._start(device, path)
+
+    def _let_go(self, key: Watched) -> _Running | None:
         running = self._running.pop(key, None)
         if running is not None and running.task is not None:
             running.task.cancel()
-        if key in self._wants and device.presence is Presence.ONLINE:
-            self._start(device, path)
+        return running
+
+    def _stop(self, key: Watched) -> None:
+        running = self._let_go(key)
+        if running is not None and running.observation is not None and self._tasks is not None:
+            self._tasks.create_task(_cancel(running.observation), name=f"end observation {key[2]}")
 
     def _start(self, device: Device, path: str) -> None:
         key = (device.account, device.id, path)
@@ -149,9 +211,9 @@ class Observing:
 
     async def _establish(self, key: Watched, running: _Running) -> None:
         tries = 0
-        while self._running.get(key) is running and key in self._wants:
-            account, device_id, path = key
-            device = self._directory.device(account, device_id)
+        owner, path = key[:2], key[2]
+        while self._running.get(key) is running and self._wants.who(owner, path):
+            device = self._directory.device(*owner)
             adapter = None if device is None else self._adapters.get(device.adapter)
             if device is None or adapter is None:
                 break
@@ -159,39 +221,88 @@ class Observing:
                 response, observation = await adapter.observe(
                     ObserveSpec(device.address, path), self._clock.monotonic() + OBSERVE_TIME
                 )
-            except Unsupported as error:
-                log.info("%s of device %s cannot be observed: %s", path, device_id, error)
-                break
-            except CallError as error:
-                log.info("observing %s of device %s failed, trying again: %s", path, device_id, error)
+            except (NotConnected, Busy, Unreachable, DeviceTimeout) as error:
+                if adapter.presence(device.address) in (Presence.ASLEEP, Presence.OFFLINE):
+                    break  # it is tried again when the device shows up
+                log.info("observing %s of device %s failed, trying again: %s", path, device.id, error)
                 await self._clock.sleep_until(self._clock.monotonic() + backoff(tries))
                 tries += 1
                 continue
-            running.observation = observation
-            running.task = None
-            if response.status < 300 and self._running.get(key) is running:
-                await self._append(device, path, response)
+            except CallError as error:
+                await self._refused(device, path, DeviceResponse(error.status, native={"error": error.code}))
+                break
+            if response.status >= 300:
+                await _cancel(observation)
+                await self._refused(device, path, response)
+                break
+            running.observation, running.task, running.last = observation, None, response
+            await self._first(device, path, response)
             return
         if self._running.get(key) is running:
             del self._running[key]
 
-    async def notified(self, device: Device, event: DeviceEvent) -> None:
-        """A value came: tell every application that wants it; returns once that is on disk. Raises StorageFailed."""
-        response = DeviceResponse(
-            200, event.payload, event.content_type, event.attrs.get("max_age"),
-        )
-        await self._tell(device, event.target or "", response, event.seq)
-
-    async def _append(self, device: Device, path: str, response: DeviceResponse) -> None:
+    async def _first(self, device: Device, path: str, value: DeviceResponse) -> None:
         try:
-            await self._tell(device, path, response, None)
+            self._remember(device, path, value)
+            await self._tell(device, path, value, None)
         except StorageFailed as failure:
             log.warning("the first value of %s could not be stored: %s", path, failure)
 
-    async def _tell(self, device: Device, path: str, value: DeviceResponse, seq: int | None) -> None:
-        applications = self._wants.get((device.account, device.id, path))
-        if not applications:
-            return
+    async def _refused(self, device: Device, path: str, answer: DeviceResponse) -> None:
+        """The device will not be observed: those who subscribed for its registration are told so, and subscribe no
+        more. Other wants stay and are tried again when the device shows up."""
+        log.info("%s of device %s cannot be observed: %d", path, device.id, answer.status)
+        owner = (device.account, device.id)
+        for application in self._wants.who(owner, path):
+            async with self._wants.line(owner, application):
+                life = self._wants.of(owner).get(application, {}).get(path, Life(0))
+                if Life.REGISTRATION not in life:
+                    continue
+                try:
+                    draft = self._refusal(application, device, path, answer)
+                    await self._log.append([draft], {draft.channel: device.account})
+                    await self._wants.change_in_line(application, device, _without(path, Life.REGISTRATION))
+                except StorageFailed as failure:
+                    log.warning("the refusal of %s could not be stored: %s", path, failure)
+
+    def _refusal(self, application: str, device: Device, path: str, answer: DeviceResponse) -> EventDraft:
+        body = {
+            "call_id": "",
+            "ref": f"{device.id}{path}",
+            "device": device.id,
+            "status": answer.status,
+            "payload": answer.payload,
+            "content_type": answer.content_type,
+            "max_age": None,
+            "error": str(answer.native.get("error", "DEVICE_ERROR")),
+            "ending": Ending.REFUSED.value,
+            "dialect": "",
+            "echo": {},
+            "ended_at": self._clock.now().isoformat(timespec="milliseconds"),
+            "native": dict(answer.native),
+        }
+        return EventDraft(f"{application}/{DEFAULT}", EventKind.COMPLETION, body)
+
+    # -- values ---------------------------------------------------------------------------------
+
+    async def notified(self, device: Device, event: DeviceEvent) -> None:
+        """A value came: tell every application that wants it; returns once that is on disk. Raises StorageFailed."""
+        value = DeviceResponse(200, event.payload, event.content_type, event.attrs.get("max_age"))
+        path = event.target or ""
+        self._remember(device, path, value)
+        running = self._running.get((device.account, device.id, path))
+        if running is not None and running.task is None:
+            running.last = value
+        await self._tell(device, path, value, event.seq)
+
+    def _remember(self, device: Device, path: str, value: DeviceResponse) -> None:
+        age = None if value.max_age is None else timedelta(seconds=value.max_age)
+        self._cache.news((device.adapter, device.address), path, value.payload, value.content_type, age)
+
+    async def _tell(
+        self, device: Device, path: str, value: DeviceResponse, seq: int | None, who: Iterable[str] | None = None
+    ) -> None:
+        applications = self._wants.who((device.account, device.id), path) if who is None else who
         body = {
             "device": device.id,
             "name": device.name,
@@ -201,11 +312,41 @@ class Observing:
             "max_age": value.max_age,
             "seq": seq,
         }
-        channels = {f"{application}/{DEFAULT}": device.account for application in sorted(applications)}
-        await self._log.append([EventDraft(name, EventKind.NOTIFICATION, body) for name in channels], channels)
+        channels = {f"{application}/{DEFAULT}": device.account for application in applications}
+        if channels:
+            await self._log.append([EventDraft(name, EventKind.NOTIFICATION, body) for name in channels], channels)
 
 
-def _record(application: str, key: Watched) -> Record:
-    account, device, path = key
-    body = {"application": application, "device": device, "path": path}
-    return Record(Kind.WANT, f"{application}/{device}{path}", account, body)
+def _registered(ruled: set[str], anew: bool) -> Edit:
+    """What a registration does to the wants of one application whose rules want `ruled`."""
+
+    def edit(wanted: Wanted) -> None:
+        ends = Life.RULE | Life.REGISTRATION if anew else Life.RULE
+        for path in list(wanted):
+            wanted[path] &= ~ends
+        for path in sorted(ruled)[:MOST_WANTS]:
+            wanted[path] = wanted.get(path, Life(0)) | Life.RULE
+        for path in [path for path, life in wanted.items() if not life]:
+            del wanted[path]
+
+    return edit
+
+
+def _without(path: str, life: Life) -> Edit:
+    """Ends one way of wanting a path; the others stay."""
+
+    def edit(wanted: Wanted) -> None:
+        left = wanted.pop(path, Life(0)) & ~life
+        if left:
+            wanted[path] = left
+
+    return edit
+
+
+async def _cancel(observation: Observation) -> None:
+    """End an observation that nobody wants; a device that cannot be told so is left to find out by itself."""
+    try:
+        with anyio.move_on_after(CANCEL_TIME):
+            await observation.cancel()
+    except CallError as error:
+        log.info("an observation could not be ended: %s", error)

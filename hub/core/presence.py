@@ -14,6 +14,7 @@ from typing import Any
 from hub.core.channels import DEFAULT
 from hub.core.directory import Directory
 from hub.core.dispatch import Dispatch
+from hub.core.observe import Observing
 from hub.core.stats import Stats
 from hub.model.device import Device, Presence, Registration, Resource
 from hub.model.event import EventDraft, EventKind
@@ -28,9 +29,12 @@ audit = logging.getLogger("hub.audit")
 class PresenceBook:
     """Keeps the directory in step with what adapters report, and wakes the lanes of devices that show up."""
 
-    def __init__(self, directory: Directory, dispatch: Dispatch, clock: Clock, stats: Stats) -> None:
+    def __init__(
+        self, directory: Directory, dispatch: Dispatch, observe: Observing, clock: Clock, stats: Stats
+    ) -> None:
         self._directory = directory
         self._dispatch = dispatch
+        self._observe = observe
         self._clock = clock
         self._stats = stats
 
@@ -81,6 +85,9 @@ class PresenceBook:
         if same_life:
             # The same run of the device says hello again (the hub was away, not the device): nothing new to tell.
             return self._awake(device)
+        # Nothing of an earlier life is true any more.
+        self._dispatch.cache.drop((adapter, event.device))
+        await self._observe.registering(told, anew=True)
         stored = await self._directory.put_device(
             replace(told, registration=Registration.REGISTERED, presence=Presence.ONLINE, last_seen=now),
             self._tell(told, EventKind.REGISTERED, _registration_body(told)),
@@ -92,6 +99,7 @@ class PresenceBook:
     async def _updated(self, event: DeviceEvent, device: Device) -> Device:
         now = self._clock.now()
         told = replace(_described(device, event.attrs, now), registration=Registration.REGISTERED)
+        await self._observe.registering(told, anew=False)
         stored = await self._directory.put_device(
             replace(told, presence=Presence.ONLINE, last_seen=now),
             self._tell(told, EventKind.UPDATED, _registration_body(told)),
@@ -107,6 +115,7 @@ class PresenceBook:
         left = replace(device, registration=how, presence=Presence.OFFLINE, expires_at=None)
         # In memory first: a second report of the same end, on its way already, finds it told.
         self._directory.revise(left)
+        self._dispatch.cache.drop((left.adapter, left.address))
         stored = await self._directory.put_device(left, self._tell(left, kind, _who(left)))
         audit.info(how.value, extra={"device": device.id, "account": device.account, "adapter": device.adapter})
         self._dispatch.remove_device(stored)
@@ -122,6 +131,24 @@ class PresenceBook:
         seen = replace(device, presence=presence, last_seen=self._clock.now() if heard else device.last_seen)
         self._directory.revise(seen)
         return seen
+
+    def silent(self, adapter: str, address: str) -> bool:
+        """A device left an attempt unanswered: one that sleeps between contacts is taken to be asleep until the
+        next. Whether it is such a one."""
+        device = self._directory.at(adapter, address)
+        if device is None or not device.queue_mode:
+            return False
+        self._dispatch.queues.fell_silent(adapter, address)
+        self._seen(device, Presence.ASLEEP)
+        return True
+
+    def block_disabled(self) -> None:
+        """End what waits for devices that were suspended while the hub was down."""
+        waited_for = {(t.call.spec.account, t.call.spec.device) for t in self._dispatch.tickets.values()}
+        for account, id in waited_for:
+            device = self._directory.held_device(account, id)
+            if device is not None and device.disabled:
+                self._dispatch.block_device(device)
 
     async def expire(self) -> None:
         """End the registrations whose time is over."""

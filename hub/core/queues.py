@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from hub.core.ticket import Lane, Ticket, Turn
-from hub.model.call import Call
+from hub.model.call import Call, Order
 from hub.model.device import Presence
 from hub.ports.adapter import Adapter
 from hub.ports.clock import Clock
@@ -40,6 +40,7 @@ class Queues:
         self._inflight: Counter[str] = Counter()
         self._starved: dict[str, dict[LaneKey, Lane]] = {}
         self._due: list[Ticket] = []
+        self._silent: set[tuple[str, str]] = set()
         self.open = False
 
     # -- standing in line -----------------------------------------------------------------------
@@ -100,6 +101,10 @@ class Queues:
         adapter = self._adapters.get(lane.adapter)
         if adapter is None:
             return 0
+        if (lane.adapter, ticket.call.address) in self._silent:
+            return 0
+        if lane.alone or (lane.inflight and ticket.call.spec.order is Order.STRICT):
+            return 0
         caps = adapter.capabilities
         if self._inflight[lane.adapter] >= caps.total_inflight:
             self._starved.setdefault(lane.adapter, {})[lane.adapter, lane.key] = lane
@@ -111,6 +116,7 @@ class Queues:
         ticket.slot = True
         ticket.lane.inflight += 1
         ticket.lane.reserved += 1
+        ticket.lane.alone = ticket.call.spec.order is Order.STRICT
         self._inflight[ticket.lane.adapter] += 1
 
     def handed_over(self, ticket: Ticket) -> None:
@@ -124,6 +130,7 @@ class Queues:
             return False
         ticket.slot = False
         ticket.lane.inflight -= 1
+        ticket.lane.alone = False
         if ticket.turn is Turn.RESERVED:
             ticket.lane.reserved -= 1
         self._inflight[ticket.lane.adapter] -= 1
@@ -171,11 +178,16 @@ class Queues:
 
     def wake(self, adapter: str, address: str) -> None:
         """A device showed up: those who wait for it may go, and pauses after failures are over."""
+        self._silent.discard((adapter, address))
         tickets = self.of_device(adapter, address)
         for ticket in tickets:
             ticket.not_before = 0.0
         if tickets:
             self.pump(tickets[0].lane)
+
+    def fell_silent(self, adapter: str, address: str) -> None:
+        """Send nothing more to a device, whatever its adapter says, until it shows up."""
+        self._silent.add((adapter, address))
 
     def _flush(self) -> None:
         due, self._due = self._due, []
@@ -183,6 +195,8 @@ class Queues:
 
     def _away(self, ticket: Ticket) -> bool:
         adapter = self._adapters.get(ticket.lane.adapter)
+        if (ticket.lane.adapter, ticket.call.address) in self._silent:
+            return True
         return adapter is None or adapter.presence(ticket.call.address) is not Presence.ONLINE
 
     def _look_again(self, lane: Lane, now: float) -> None:

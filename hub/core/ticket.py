@@ -13,6 +13,7 @@ from collections import deque
 import anyio
 
 from hub.model.call import Call, CallState, Order, Stage
+from hub.model.outcome import Outcome
 from hub.ports.clock import Timer
 
 
@@ -34,10 +35,10 @@ class Turn(enum.Enum):
 
 
 class Ticket:
-    """One open call. `slot` says whether it occupies its lane now."""
+    """One open call. `slot` says whether it occupies its lane now; `hit` is the answer that was kept for it."""
 
     __slots__ = (
-        "attempt", "attempt_deadline", "call", "committed", "deadline", "expires", "guard", "lane", "not_before",
+        "attempt", "attempt_deadline", "call", "committed", "deadline", "expires", "guard", "hit", "lane", "not_before",
         "note", "parked", "queued", "retries_used", "running", "scope", "slot", "timer", "turn", "waiters",
     )
 
@@ -50,6 +51,7 @@ class Ticket:
         self.attempt_deadline = deadline
         self.committed = False
         self.guard: Timer | None = None
+        self.hit: Outcome | None = None
         self.not_before = 0.0
         self.note: bytes | None = None
         self.parked = call.stage is Stage.PARKED
@@ -82,12 +84,13 @@ class Ticket:
 class Lane:
     """The unsent calls of one concurrency domain, in order, and how many are under way."""
 
-    __slots__ = ("adapter", "inflight", "key", "queue", "reserved", "timer")
+    __slots__ = ("adapter", "alone", "inflight", "key", "queue", "reserved", "timer")
 
     def __init__(self, adapter: str, key: str) -> None:
         self.adapter = adapter
         self.key = key
         self.queue: deque[Ticket] = deque()
+        self.alone = False
         self.inflight = 0
         self.reserved = 0
         self.timer: Timer | None = None

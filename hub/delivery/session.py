@@ -214,7 +214,8 @@ class Session:
         except HubError as error:
             self._refuse(members, error)
         else:
-            self._send(**{**answer, "type": "accepted", "id": members.get("id")})
+            told = {word: value for word, value in answer.items() if word not in ("type", "id")}
+            self._send(type="accepted", id=members.get("id"), **told)
         finally:
             self._calls.release()
 

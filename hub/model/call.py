@@ -30,12 +30,14 @@ class Order(enum.Enum):
     """How a call stands to the others for its device.
 
     SERIAL: sent in order of acceptance. PARALLEL: may overtake, as far as the adapter's window
-    allows. LATEST: replaces earlier unsent LATEST calls for the same device, method and target.
+    allows. LATEST: replaces earlier unsent LATEST calls for the same device, method and target. STRICT: as
+    SERIAL, and no other call is under way at the device meanwhile, whatever its window.
     """
 
     SERIAL = "serial"
     PARALLEL = "parallel"
     LATEST = "latest"
+    STRICT = "strict"
 
 
 class OnUncertain(enum.Enum):

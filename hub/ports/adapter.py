@@ -22,9 +22,8 @@ API_VERSION = 1
 __all__ = [
     "API_VERSION", "Adapter", "AdapterContext", "Admission", "AdmissionRefused", "BadRequest", "Busy", "CallError",
     "Capabilities", "Checks", "Delivery", "DeviceEvent", "DeviceRequest", "DeviceResponse", "DeviceTimeout",
-    "EventKind", "HoldsKeys", "NoSuchResource", "NotConnected", "Observation", "ObserveSpec", "Presence", "Remembers", "Resumes",
-    "ServesAsgi",
-    "TooLarge", "Unreachable", "Unsupported",
+    "EventKind", "HoldsKeys", "NoSuchResource", "NotConnected", "Observation", "ObserveSpec", "Presence", "Remembers",
+    "Resumes", "ServesAsgi", "TooLarge", "Unreachable", "Unsupported",
 ]
 
 

@@ -7,7 +7,7 @@ import contextlib
 import io
 import json
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from hub.core.calls import Calls
 from hub.core.hub import Hub
 from hub.core.limits import Limits
 from hub.delivery.listening import Listening
+from hub.delivery.outgoing.guard import Guard
+from hub.delivery.outgoing.outgoing import Outgoing
 from hub.dialects.native.routes import routes as native_routes
 from hub.dialects.pelion.routes import routes as pelion_routes
 from hub.model.call import CallState
@@ -35,6 +37,7 @@ from tests.core_rig import Core, running_core
 KEY = "ak_front_rig_of_the_shop"
 FOREIGN = "ak_front_rig_of_another"
 PATIENCE = 5.0
+LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 
 class Front:
@@ -42,6 +45,7 @@ class Front:
 
     def __init__(self, core: Core, listening: Listening, port: int, session: aiohttp.ClientSession) -> None:
         self.core = core
+        self.outgoing: Outgoing
         self.listening = listening
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
@@ -144,7 +148,11 @@ class Answer:
 
 @asynccontextmanager
 async def running_front(
-    folder: Path, clock: ManualClock | None = None, limits: Limits | None = None, **capabilities: Any
+    folder: Path,
+    clock: ManualClock | None = None,
+    limits: Limits | None = None,
+    guard: Guard | None = None,
+    **capabilities: Any,
 ) -> AsyncIterator[Front]:
     """The core of `core_rig` behind its fronts. Account `acme` has the application `shop` (KEY), account `other`
     the application `stall` (FOREIGN); leave it and enter it again for a restart."""
@@ -156,13 +164,29 @@ async def running_front(
             if not hub.access.keys(application):
                 await hub.access.create_key(application, frozenset(Scope), secret=secret)
         listening = Listening(hub.channels, hub.engine.log, hub.limits, hub.clock, hub.access.watch)
-        app = Starlette(routes=[*native_routes(hub, listening), *pelion_routes(hub, listening)])
+        outgoing = Outgoing(hub, guard or Guard(core.clock, LOOPBACK), luck=lambda: 0.5)
+        native = native_routes(hub, listening, outgoing=outgoing)
+        app = Starlette(routes=[*native, *pelion_routes(hub, listening)])
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
-        async with _served(app, listener, hub.limits), aiohttp.ClientSession() as session:
-            yield Front(core, listening, listener.getsockname()[1], session)
+        outgoing.guard.own_ports.add(listener.getsockname()[1])
+        async with _served(app, listener, hub.limits), aiohttp.ClientSession() as session, _running(outgoing.run):
+            front = Front(core, listening, listener.getsockname()[1], session)
+            front.outgoing = outgoing
+            yield front
             listening.openings.drain()
             hub.calls.wake_waiters()
+
+
+@asynccontextmanager
+async def _running(service: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    task = asyncio.ensure_future(service())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 @asynccontextmanager

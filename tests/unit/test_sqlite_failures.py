@@ -14,6 +14,7 @@ import pytest
 
 from hub.engines.sqlite.engine import SqliteEngine
 from hub.model.call import Stage
+from hub.model.delivery import DeliveryDraft
 from hub.model.errors import Damaged, RevisionConflict, StorageFailed, StorageFull
 from hub.model.record import Kind, Record
 from tests.clock import ManualClock
@@ -89,10 +90,10 @@ async def test_a_commit_that_fails_at_its_end_takes_every_offset_back(tmp_path: 
         call = await run.sent()
         FailingSync.code = sqlite3.SQLITE_FULL
         for failing in (
+            lambda: run.engine.log.delete("shop/default"),
             lambda: run.append(note(2), note(3)),
             lambda: run.append(note(4, "shop/other")),
             lambda: run.finish(call, note(5)),
-            lambda: run.engine.log.delete("shop/default"),
         ):
             with pytest.raises(StorageFull):
                 await failing()
@@ -144,6 +145,31 @@ async def test_below_the_disk_floor_new_work_is_refused_and_old_work_ends(tmp_pa
         clock.advance(10)
         assert await run.engine.log.trim(clock.now(), 100, 1 << 30) == 2
         assert await run.engine.journal.forget(clock.now(), 0) == 2
+
+
+async def test_an_event_that_only_a_delivery_kept_goes_with_it(tmp_path: Path, clock: ManualClock) -> None:
+    async with running_sqlite(tmp_path / "d", clock) as run:
+        rows = [DeliveryDraft(endpoint, "acme", 0, clock.now()) for endpoint in ("a", "b", "c")]
+        await run.finish(await run.sent(), note(1), deliveries=rows)
+        await run.finish(await run.sent(), note(2), deliveries=rows[:1])
+        [first, second, third, only] = await run.engine.outbox.due(clock.now(), 10)
+        clock.advance(8 * 86_400)
+        assert await run.engine.log.trim(clock.now(), 0, 0) == 2
+
+        def stored() -> int:
+            count: int = connection_of(run).execute("SELECT count(*) FROM event").fetchone()[0]
+            return count
+
+        assert stored() == 2
+        await run.engine.outbox.delivered(only.id)
+        assert stored() == 1
+        await run.engine.outbox.delivered(first.id)
+        await run.engine.outbox.failed(second.id, "gone", None)
+        await run.engine.outbox.delivered(third.id)
+        assert stored() == 1, "a dead letter can still be replayed"
+        clock.advance(8 * 86_400)
+        await run.engine.journal.forget(clock.now() - timedelta(days=7), 1000)
+        assert stored() == 0
 
 
 class NoSealer:

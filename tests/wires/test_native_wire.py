@@ -126,7 +126,7 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
         ({"payload-b64": 5}, "/payload-b64"),
         ({"payload": "hello"}, "/payload"),
         ({"args": {"a": 1}}, "/args"),
-        ({"callback": "https://example.com/"}, "/callback"),
+        ({"callback": 7}, "/callback"),
         ({"timeout": 0}, "/timeout"),
         ({"timeout": 86401}, "/timeout"),
         ({"timeout": "5"}, "/timeout"),

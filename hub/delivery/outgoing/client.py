@@ -24,6 +24,7 @@ OPTIONS: Final[dict[str, Any]] = {"allow_redirects": False, "skip_auto_headers":
 # The caller's own deadline is the injected clock's; these only end what nobody waits for any more.
 _LONGEST = aiohttp.ClientTimeout(total=60, sock_connect=20)
 _CONNECTIONS = 2048
+_KEPT = 4.0
 
 
 class GuardedResolver(AbstractResolver):
@@ -65,6 +66,8 @@ def outgoing_session(guard: Guard, *, ssl: Any = True) -> aiohttp.ClientSession:
         resolver=GuardedResolver(guard),
         use_dns_cache=False,
         limit=_CONNECTIONS,
+        # Shorter than what servers keep: one that hangs up first would cost a try.
+        keepalive_timeout=_KEPT,
         ssl=ssl,
     )
     return aiohttp.ClientSession(

@@ -39,15 +39,17 @@ audit = logging.getLogger("hub.audit")
 
 
 class _Queue:
-    """The rows of one endpoint that are in memory: waiting, and under way."""
+    """The rows of one endpoint that are in memory: waiting, and under way. `passed_over`: it may have more on disk,
+    which were not asked for when the others' were."""
 
-    __slots__ = ("application", "endpoint", "under_way", "waiting")
+    __slots__ = ("application", "endpoint", "passed_over", "under_way", "waiting")
 
     def __init__(self, endpoint: str, application: str) -> None:
         self.endpoint = endpoint
         self.application = application
         self.waiting: deque[Delivery] = deque()
         self.under_way = 0
+        self.passed_over = False
 
 
 class Courier:
@@ -139,14 +141,20 @@ class Courier:
                     self._look_again = True
                 self._pump(attempts, tasks)
             now = self._clock.now()
-            await self._sleep(await self._outbox.next_due(now))
+            self._sleep(await self._outbox.next_due(now))
         except (StorageFailed, Damaged) as failure:
             log.warning("due deliveries cannot be read: %s", failure)
             self._arm(self._clock.monotonic() + STORAGE_PAUSE)
 
     async def _fetch(self) -> bool:
         """Take due rows into memory; whether there were new ones. Endpoints that have some are not asked for more."""
-        known = [queue.endpoint for queue in self._queues.values() if queue.waiting or self._window(queue) <= 0]
+        known = []
+        for queue in self._queues.values():
+            if queue.waiting or self._window(queue) <= 0:
+                known.append(queue.endpoint)
+                queue.passed_over = True
+            else:
+                queue.passed_over = False
         self._settled.clear()
         rows = await self._outbox.due(self._clock.now(), PAGE + len(self._held), known)
         new = False
@@ -162,9 +170,14 @@ class Courier:
                 queue.waiting.append(row)
                 self._held.add(row.id)
                 new = True
+            else:
+                queue.passed_over = True
         return new
 
-    async def _sleep(self, due: datetime | None) -> None:
+    def _sleep(self, due: datetime | None) -> None:
+        if due is not None and due <= self._clock.now():
+            self._look()  # it became due while the reader looked
+            return
         latest = self._clock.monotonic() + LONGEST_SLEEP
         self._arm(latest if due is None else min(latest, monotonic_at(self._clock, due)))
 
@@ -192,7 +205,7 @@ class Courier:
             for queue in ready:
                 if queue.waiting and self._window(queue) > 0:
                     self._start(queue, queue.waiting.popleft(), attempts, tasks)
-                    if not queue.waiting:
+                    if not queue.waiting and queue.passed_over:
                         self._look_again = True
             ready = [queue for queue in ready if queue.waiting and self._window(queue) > 0]
 
@@ -212,6 +225,8 @@ class Courier:
             del self._tenants[queue.application]
         self._held.discard(delivery.id)
         self._settled.add(delivery.id)
+        if queue.passed_over and not queue.waiting:
+            self._look_again = True
         if not queue.under_way and not queue.waiting and self._queues.get(queue.endpoint) is queue:
             del self._queues[queue.endpoint]
         self._wake.set()
@@ -223,6 +238,12 @@ class Courier:
     async def _carry(self, delivery: Delivery, attempts: Attempts) -> None:
         try:
             tried = await self._attempt(delivery, attempts)
+        except StorageFailed as failure:
+            # Nothing was sent, and it is no fault of the receiver's.
+            log.warning("a delivery cannot be read, trying again: %s", failure)
+            await self._clock.sleep_until(self._clock.monotonic() + STORAGE_PAUSE)
+            self._look()
+            return
         except Exception as error:
             # Whatever it is, the row must move on: unsettled it would be due again at once, for ever.
             log.exception("delivery %d", delivery.id)
@@ -260,9 +281,9 @@ class Courier:
 
     async def _write(self, delivery: Delivery, tried: Tried) -> None:
         if tried.result is Result.TAKEN:
+            await self._endpoints.succeeded(delivery)
             await self._outbox.delivered(delivery.id)
             self._stats.callbacks_taken += 1
-            await self._endpoints.succeeded(delivery)
             return
         now = self._clock.now()
         due = None

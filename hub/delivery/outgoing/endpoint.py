@@ -48,12 +48,13 @@ class Endpoints:
         endpoint = delivery.endpoint
         since = self._failing.get(endpoint)
         if since is None:
-            now = self._failing[endpoint] = self._clock.now()
-            if len(self._failing) > MOST_REMEMBERED:
+            now = self._clock.now()
+            if len(self._failing) >= MOST_REMEMBERED:
                 oldest = next(iter(self._failing))
-                del self._failing[oldest]
                 await self._directory.delete(Kind.ENDPOINT, oldest)
+                self._failing.pop(oldest, None)
             await self._put(delivery, now, disabled=False)
+            self._failing.setdefault(endpoint, now)
         elif self.disabled(endpoint):
             record = self._directory.record(Kind.ENDPOINT, endpoint)
             if record is None or not record.body.get("disabled"):
@@ -62,8 +63,9 @@ class Endpoints:
 
     async def succeeded(self, delivery: Delivery) -> None:
         """An attempt was taken. Raises StorageFailed."""
-        if self._failing.pop(delivery.endpoint, None) is not None:
+        if delivery.endpoint in self._failing:
             await self._directory.delete(Kind.ENDPOINT, delivery.endpoint)
+            self._failing.pop(delivery.endpoint, None)
 
     async def _put(self, delivery: Delivery, since: datetime, *, disabled: bool) -> None:
         body = {"failing_since": since.isoformat(), "disabled": disabled}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from hub.core.hub import OUTBOX, Hub
@@ -79,5 +79,5 @@ class Outgoing:
 
 
 def _died_before(search: LetterSearch, now: datetime) -> LetterSearch:
-    until = now if search.until is None else min(search.until, now)
-    return replace(search, until=until)
+    until = now + timedelta(microseconds=1)
+    return replace(search, until=until if search.until is None else min(search.until, until))

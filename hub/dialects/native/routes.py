@@ -8,10 +8,12 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from hub.core.hub import Hub
 from hub.delivery.listening import Listening
+from hub.delivery.outgoing.outgoing import Outgoing
 from hub.delivery.request_resource import Fallback, Handler, Resource
 from hub.dialects.native.access import AccessRoutes
 from hub.dialects.native.calls import CallRoutes
 from hub.dialects.native.channels import ChannelRoutes
+from hub.dialects.native.deliveries import DeliveryRoutes
 from hub.dialects.native.devices import DeviceRoutes
 from hub.dialects.native.listen import ListenRoutes
 from hub.dialects.native.problem import problem_response
@@ -19,8 +21,11 @@ from hub.dialects.native.problem import problem_response
 PREFIX = "/v1"
 
 
-def routes(hub: Hub, listening: Listening, origins: Iterable[str] = ()) -> list[BaseRoute]:
-    """All routes of the dialect; `origins` are further web origins whose pages may open the stream."""
+def routes(
+    hub: Hub, listening: Listening, origins: Iterable[str] = (), outgoing: Outgoing | None = None
+) -> list[BaseRoute]:
+    """All routes of the dialect; `origins` are further web origins whose pages may open the stream. Without
+    `outgoing` the hub calls nobody back and has no paths about that."""
     calls, devices, channels = CallRoutes(hub), DeviceRoutes(hub), ChannelRoutes(hub)
     access, listen = AccessRoutes(hub), ListenRoutes(hub, listening, origins)
     device = "/devices/{device}"
@@ -50,7 +55,16 @@ def routes(hub: Hub, listening: Listening, origins: Iterable[str] = ()) -> list[
         _route("/keys", GET=access.list_keys, POST=access.create_key),
         _route("/keys/{key}", DELETE=access.revoke_key),
         _route("/stream", GET=listen.no_upgrade),
+        *([] if outgoing is None else _deliveries(DeliveryRoutes(hub, outgoing))),
         Fallback(PREFIX, problem_response),
+    ]
+
+
+def _deliveries(deliveries: DeliveryRoutes) -> list[Route]:
+    return [
+        _route("/callback-secret", GET=deliveries.get_secret, POST=deliveries.tell_secret),
+        _route("/dead-letters", GET=deliveries.letters),
+        _route("/dead-letters/replay", POST=deliveries.replay),
     ]
 
 

@@ -30,6 +30,7 @@ LEAST_SECONDS = 0.1
 MOST_RETRIES = 10
 MOST_REF = 256
 MOST_WAIT = 60
+MOST_CALLBACK = 64 * 1024
 
 _DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+=~-]{0,127}", re.ASCII)
 _PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
@@ -49,9 +50,8 @@ def call_spec(value: Any, principal: Principal, device: str, form: Form, limits:
     args = members.mapping("args")
     if args is not None and method != "INVOKE":
         members.wrong("args", "only an INVOKE has arguments")
-    if "callback" in members:
-        # Taking an address and never calling it would be a silent loss.
-        members.wrong("callback", "this hub does not offer callbacks per call; listen on the channel")
+    # Whether the address may be called, and is not too long, is judged at intake: 422, whatever the dialect.
+    callback = members.text("callback", most=MOST_CALLBACK)
     payload = _payload(members, form)
     longest = limits.max_timeout.total_seconds()
     timeout = members.number("timeout", LEAST_SECONDS, longest)
@@ -77,6 +77,7 @@ def call_spec(value: Any, principal: Principal, device: str, form: Form, limits:
         content_type=content_type,
         accept=accept,
         args=args,
+        callback=callback,
         timeout=_duration(timeout),
         expiry=_duration(expiry),
         retries=retries or 0,

@@ -1,0 +1,84 @@
+"""A bad network: datagrams lost, doubled, late and out of order, devices that change their port."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from adapters.lwm2m.double import DeviceDouble
+from adapters.lwm2m.net import MemoryEndpoint
+from hub.ports.adapter import CallError, DeviceResponse
+from tests.wires.lwm2m_field import Field, field
+
+pytestmark = pytest.mark.anyio
+
+METHODS = ("POST", "PUT", "POST", "GET")
+
+
+class Driven:
+    """Calls to one device, one after the other, each with what became of it."""
+
+    def __init__(self, field: Field, double: DeviceDouble, calls: int) -> None:
+        self.field = field
+        self.double = double
+        self.calls = calls
+        self.outcomes: dict[str, tuple[str, DeviceResponse | CallError]] = {}
+
+    async def run(self) -> None:
+        for number in range(self.calls):
+            request = self.field.request(self.double, METHODS[number % 4], payload=b"%d" % number)
+            try:
+                outcome: DeviceResponse | CallError = await self.field.adapter.call(request)
+            except CallError as error:
+                outcome = error
+            self.outcomes[request.call_id] = (request.method, outcome)
+            if number % 10 == 5:
+                await self.move()
+
+    async def move(self) -> None:
+        """Behind another port from now on; nobody tells the hub before the next Update arrives."""
+        self.double.move(MemoryEndpoint(self.field.net))
+        await self.double.update()
+
+
+@pytest.mark.parametrize(
+    ("devices", "calls"), [pytest.param(50, 20, id="short"), pytest.param(200, 50, marks=pytest.mark.soak, id="full")]
+)
+async def test_nothing_is_carried_out_twice_and_nothing_stays_open_on_a_bad_network(devices: int, calls: int) -> None:
+    async with field() as f:
+        doubles = [await f.device() for _ in range(devices)]
+        for double in doubles[::3]:
+            double.separate = True
+        f.net.loss, f.net.doubling, f.net.delay = 0.2, 0.1, 1.5
+        driven = [Driven(f, double, calls) for double in doubles]
+
+        failed = await f.passing(each.run() for each in driven)
+
+        assert failed == [None] * devices
+        assert f.net.lost > devices * calls * 0.2
+        outcomes = {call: outcome for each in driven for call, outcome in each.outcomes.items()}
+        executed = Counter(call for double in doubles for call in double.executed)
+        assert len(outcomes) == devices * calls
+        assert [call for call, n in executed.items() if n > 1] == []
+        for call, (method, outcome) in outcomes.items():
+            if isinstance(outcome, DeviceResponse):
+                assert outcome.status == 200
+                assert executed[call] == 1, method
+        answered = sum(isinstance(outcome, DeviceResponse) for _, outcome in outcomes.values())
+        assert answered > 0.9 * len(outcomes)
+        assert len(f.adapter._parts.exchanges) == 0  # type: ignore[union-attr]
+
+
+async def test_a_lost_request_is_repeated_until_it_is_answered() -> None:
+    async with field() as f:
+        double = await f.device()
+        f.net.loss = 1.0
+        call = asyncio.ensure_future(f.adapter.call(f.request(double, payload=b"x")))
+        await f.turns()
+        f.net.loss = 0.0
+        f.clock.advance(3.01)
+
+        assert (await call).payload == b"x"
+        assert len(double.executed) == 1
