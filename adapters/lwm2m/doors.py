@@ -72,7 +72,7 @@ class Doors:
         told: dict[str, Any] = {"port": self._plain.port, "dropped": self._plain.dropped}
         if self._secure is not None:
             told["dropped"] += self._secure.dropped
-            told |= {
-                "dtls_port": self._secure.port, "sessions": len(self._secure), "handshake_failures": self._secure.failures
-            }
+            told["dtls_port"] = self._secure.port
+            told["sessions"] = len(self._secure)
+            told["handshake_failures"] = self._secure.failures
         return told

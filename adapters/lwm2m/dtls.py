@@ -33,6 +33,7 @@ DTLS = "dtls"
 MOST_HANDSHAKES = 256
 HANDSHAKE_TIME = 60.0
 _HANDSHAKE = 22
+_OVER: object = HandshakeStep.HANDSHAKE_OVER  # the library's stubs take its members for integers
 _RECORD_HEAD = 13
 _LARGEST = 16_384
 
@@ -125,11 +126,7 @@ class DtlsEndpoint:
     def close(self) -> None:
         """Say goodbye to every session and close the port."""
         for peer, session in self._sessions.items():
-            try:
-                session.buffer.shutdown()
-            except (TLSError, WantReadError, WantWriteError) as error:
-                log.debug("closing a session: %s", type(error).__name__)
-            self._out(session, peer[1:])
+            self._goodbye(session, peer)
         self._sessions.clear()
         self._handshakes.clear()
         self._under.close()
@@ -207,7 +204,7 @@ class DtlsEndpoint:
 
     def _step(self, session: _Session, peer: Peer) -> bool:
         """Go on with a handshake as far as it goes; whether it is over."""
-        while session.buffer._handshake_state is not HandshakeStep.HANDSHAKE_OVER:
+        while session.buffer._handshake_state is not _OVER:
             try:
                 session.buffer.do_handshake()
             except WantReadError:
@@ -242,9 +239,20 @@ class DtlsEndpoint:
             self._under.send(data, address)
 
     def _end(self, peer: Peer, error: TLSError | None) -> None:
-        if self._sessions.pop(peer, None) is not None:
-            log.debug("a session ended: %s", "it was the idlest of too many" if error is None else error)
-            self._lost(peer)
+        session = self._sessions.pop(peer, None)
+        if session is None:
+            return
+        if error is None:
+            self._goodbye(session, peer)  # so that the device knows, and comes back when it has something to say
+        log.debug("a session ended: %s", "it rested longest" if error is None else error)
+        self._lost(peer)
+
+    def _goodbye(self, session: _Session, peer: Peer) -> None:
+        try:
+            session.buffer.shutdown()
+        except (TLSError, WantReadError, WantWriteError) as error:
+            log.debug("closing a session: %s", type(error).__name__)
+        self._out(session, peer[1:])
 
     def _forget_idle(self) -> None:
         now = self._clock.monotonic()

@@ -6,18 +6,18 @@ holds what it tells. Nothing that comes raises out of here.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
 from adapters.lwm2m import codec
 from adapters.lwm2m.codec import ACK, CON, EMPTY, NON, RST, Malformed, Message, decode, encode
+from adapters.lwm2m.crew import Crew
 from adapters.lwm2m.exchange import EXCHANGE_LIFETIME, Exchanges, Peer
 from adapters.lwm2m.generations import Generations
 from adapters.lwm2m.notifications import Notifications
 from adapters.lwm2m.option import OBSERVE
 from adapters.lwm2m.registrar import Registrar, Reply
+from adapters.lwm2m.registration import Registration
 from adapters.lwm2m.registry import Registry
 from adapters.lwm2m.response import response_of
 from adapters.lwm2m.server import Server
@@ -35,11 +35,12 @@ class Inbound:
     """Sorts what comes. `send` is the way back; `identity` says who a peer has proved to be."""
 
     def __init__(
-        self, ctx: AdapterContext, registry: Registry, registrar: Registrar, exchanges: Exchanges,
+        self, ctx: AdapterContext, crew: Crew, registry: Registry, registrar: Registrar, exchanges: Exchanges,
         notifications: Notifications, server: Server, send: Callable[[bytes, Peer], None],
         identity: Callable[[Peer], str | None],
     ) -> None:
         self._ctx = ctx
+        self._crew = crew
         self._registry = registry
         self._registrar = registrar
         self._exchanges = exchanges
@@ -48,7 +49,6 @@ class Inbound:
         self._send = send
         self._identity = identity
         self._receipts: Generations[Peer, bytes] = Generations(EXCHANGE_LIFETIME, MOST_RECEIPTS)
-        self._tasks: set[asyncio.Task[None]] = set()
         self._mid = int(ctx.clock.now().timestamp() * 200) & 0xFFFF
         self.malformed = 0
         self.shed = 0
@@ -62,7 +62,7 @@ class Inbound:
             if error.kind == CON and error.mid is not None:
                 self._send(encode(Message(RST, EMPTY, error.mid)), peer)
             return
-        registration = self._registry.from_peer(peer)
+        registration = self._registry.from_peer(peer) or self._moved(peer)
         if registration is not None:
             self._registrar.heard(registration)
         code = message.code
@@ -78,12 +78,13 @@ class Inbound:
         elif message.kind == CON:
             self._reset(message, peer)
 
-    async def stop(self) -> None:
-        """Leave what is under way; devices will repeat it."""
-        for task in self._tasks:
-            task.cancel()
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+    def _moved(self, peer: Peer) -> Registration | None:
+        """Whose session this is, where the device has a new one; from now on it is there."""
+        identity = self._identity(peer)
+        registration = None if identity is None else self._registry.of_identity(identity)
+        if registration is not None:
+            self._registry.move(registration, peer)
+        return registration
 
     # -- requests -------------------------------------------------------------------------------
 
@@ -96,11 +97,11 @@ class Inbound:
             if seen not in (_PENDING, _NOTHING):
                 self._send(seen, peer)
             return
-        if len(self._tasks) >= MOST_TASKS:
+        if len(self._crew) >= MOST_TASKS:
             self.shed += 1
             return  # a client that waits for an answer asks again
         self._receipts.put(key, _PENDING, self._ctx.clock.monotonic())
-        self._spawn(self._serve(message, peer))
+        self._crew.spawn(self._serve(message, peer), "request")
 
     async def _serve(self, message: Message, peer: Peer) -> None:
         try:
@@ -144,9 +145,9 @@ class Inbound:
                 return
             if not confirmable:
                 self._notifications.heard(registration, observed, message, peer)
-            elif len(self._tasks) < MOST_TASKS:
+            elif len(self._crew) < MOST_TASKS:
                 self._receipts.put((*peer, message.mid), _PENDING, self._ctx.clock.monotonic())
-                self._spawn(self._keep(registration.location, message, peer))
+                self._crew.spawn(self._keep(registration.location, message, peer), "notification")
             else:
                 self.shed += 1
             return
@@ -189,7 +190,3 @@ class Inbound:
         self._mid = (self._mid + 1) & 0xFFFF
         return self._mid
 
-    def _spawn(self, coro: Coroutine[Any, Any, None]) -> None:
-        task = self._ctx.spawn(coro, name="inbound")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

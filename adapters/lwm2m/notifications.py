@@ -10,6 +10,7 @@ from typing import Protocol
 from adapters.lwm2m import codec
 from adapters.lwm2m.block import block_of
 from adapters.lwm2m.codec import Message
+from adapters.lwm2m.crew import Crew
 from adapters.lwm2m.exchange import Peer
 from adapters.lwm2m.observe import Observed
 from adapters.lwm2m.option import BLOCK2, OBSERVE, number
@@ -32,10 +33,11 @@ class Notifications:
     """Judges notifications by their freshness. `ended` is told of observations that a device ended."""
 
     def __init__(
-        self, ctx: AdapterContext, registry: Registry, read_rest: Reads, ended: Callable[[Registration], None],
-        follow_address: bool,
+        self, ctx: AdapterContext, crew: Crew, registry: Registry, read_rest: Reads,
+        ended: Callable[[Registration], None], follow_address: bool,
     ) -> None:
         self._ctx = ctx
+        self._crew = crew
         self._registry = registry
         self._read_rest = read_rest
         self._ended = ended
@@ -54,11 +56,12 @@ class Notifications:
             if order is not None:
                 watched[1].active = True
                 watched[1].last, watched[1].last_at = order, self._ctx.clock.monotonic()
+                watched[1].last_mid = None
 
     def heard(self, registration: Registration, observed: Observed, message: Message, peer: Peer) -> None:
         """A notification that waits for no acknowledgement; the hub may shed it."""
         if _incomplete(message):
-            self._ctx.spawn(self._accept_later(registration, observed, message, peer), name="notification")
+            self._crew.spawn(self._accept_later(registration, observed, message, peer), "notification")
             return
         event = self._event(registration, observed, message, peer)
         if event is not None and not self._ctx.emit(event):
@@ -69,9 +72,9 @@ class Notifications:
         """A notification that is acknowledged when this returns True: when the hub holds it, or need not."""
         if _incomplete(message):
             # The device may take no request before its acknowledgement, so that cannot wait for the rest.
-            self._ctx.spawn(self._accept_later(registration, observed, message, peer), name="notification")
+            self._crew.spawn(self._accept_later(registration, observed, message, peer), "notification")
             return True
-        before = observed.last, observed.last_at
+        before = observed.last, observed.last_at, observed.last_mid
         event = self._event(registration, observed, message, peer)
         if event is not None:
             try:
@@ -79,7 +82,7 @@ class Notifications:
             except HubError as error:
                 log.warning("a notification could not be taken: %s", error)
                 if observed.last == event.seq:
-                    observed.last, observed.last_at = before
+                    observed.last, observed.last_at, observed.last_mid = before
                 return False
         self._end_if_last(registration, observed, message)
         return True
@@ -105,7 +108,7 @@ class Notifications:
         order = number(message.first(OBSERVE))
         if message.code != codec.CONTENT or not observed.active:
             return None
-        if not observed.takes(order, now):
+        if not observed.takes(order, now, message.mid):
             self.stale += 1
             return None
         if peer != registration.peer and (self._follow_address or registration.identity is not None):

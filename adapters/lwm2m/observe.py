@@ -24,7 +24,7 @@ class Observed:
     A second cancel is harmless. `token` outlives a restart of the hub.
     """
 
-    __slots__ = ("_stop", "active", "last", "last_at", "spec", "token")
+    __slots__ = ("_stop", "active", "last", "last_at", "last_mid", "spec", "token")
 
     def __init__(self, spec: ObserveSpec, token: bytes, stop: Callable[[Observed], Awaitable[None]]) -> None:
         self.spec = spec
@@ -32,21 +32,25 @@ class Observed:
         self.active = False
         self.last: int | None = None
         self.last_at = 0.0
+        self.last_mid: int | None = None
         self._stop = stop
 
-    def takes(self, number: int | None, at: float) -> bool:
+    def takes(self, number: int | None, at: float, mid: int) -> bool:
         """Whether a notification is news; if so it is the last one from now on."""
         if number is None:
             return True
-        if self.last is not None and not is_newer(self.last, self.last_at, number, at):
+        # Some devices count from 1 again behind a first answer that was 1: another message, so another value.
+        again = number == self.last and mid != self.last_mid
+        if self.last is not None and not again and not is_newer(self.last, self.last_at, number, at):
             return False
-        self.last, self.last_at = number, at
+        self.last, self.last_at, self.last_mid = number, at, mid
         return True
 
     def again(self, spec: ObserveSpec) -> Observed:
         """The same observation asked for again: with its token, which renews it on the device."""
         newer = Observed(spec, self.token, self._stop)
-        newer.active, newer.last, newer.last_at = self.active, self.last, self.last_at
+        newer.active, newer.last = self.active, self.last
+        newer.last_at, newer.last_mid = self.last_at, self.last_mid
         return newer
 
     async def cancel(self) -> None:

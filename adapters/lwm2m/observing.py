@@ -6,6 +6,7 @@ import logging
 import secrets
 
 from adapters.lwm2m.codec import Message, Options
+from adapters.lwm2m.crew import Crew
 from adapters.lwm2m.exchange import Exchanges, Owner
 from adapters.lwm2m.memory import remembered
 from adapters.lwm2m.observe import Observed
@@ -30,8 +31,9 @@ from hub.ports.adapter import (
     Unsupported,
 )
 
-# How long cancelling may take, and reading what is left of a long notification.
-PATIENCE = 30.0
+# How long reading what is left of a long notification may take, and telling a device that it is no longer observed.
+REST_TIME = 30.0
+CANCEL_TIME = 5.0
 
 log = logging.getLogger("hub.adapter.lwm2m")
 
@@ -40,9 +42,10 @@ class Observing:
     """Starts and stops observations; what they report is notifications.py."""
 
     def __init__(
-        self, ctx: AdapterContext, registry: Registry, exchanges: Exchanges, transfers: Transfers
+        self, ctx: AdapterContext, crew: Crew, registry: Registry, exchanges: Exchanges, transfers: Transfers
     ) -> None:
         self._ctx = ctx
+        self._crew = crew
         self._registry = registry
         self._exchanges = exchanges
         self._transfers = transfers
@@ -96,7 +99,7 @@ class Observing:
 
     async def read_rest(self, registration: Registration, observed: Observed, first: Message) -> Message:
         """The whole of a notification whose first block is there. Raises CallError."""
-        deadline = self._ctx.clock.monotonic() + PATIENCE
+        deadline = self._ctx.clock.monotonic() + REST_TIME
         wanted = operation(_request(observed.spec, deadline, "GET"), registration.root)
         await registration.turn(self._ctx.clock, deadline)
         try:
@@ -109,7 +112,7 @@ class Observing:
 
     def ended(self, registration: Registration) -> None:
         """The device ended an observation: remember that it did."""
-        self._ctx.spawn(self._remember(registration), name="remember")
+        self._crew.spawn(self._remember(registration), "remember")
 
     def give_back(self, registration: Registration) -> None:
         """A slot is free that no call of the hub had: tell the hub, if it asked meanwhile."""
@@ -124,16 +127,18 @@ class Observing:
             self._ctx.emit(DeviceEvent(EventKind.AWAKE, registration.address, self._ctx.clock.monotonic()))
 
     async def stop(self, observed: Observed) -> None:
-        """Tell the device that it is over; where that fails, its next notification is answered with RST."""
+        """Forget it, then tell the device; where that fails, its next notification is answered with RST."""
         watched = self._registry.watched(observed.token)
         if watched is None:
             return
         registration = watched[0]
         self._forget(registration, observed)
         await self._remember(registration)
-        if registration.asleep or not registration.alive:
-            return
-        deadline = self._ctx.clock.monotonic() + PATIENCE
+        if registration.alive and not registration.asleep:
+            await self._tell(registration, observed)
+
+    async def _tell(self, registration: Registration, observed: Observed) -> None:
+        deadline = self._ctx.clock.monotonic() + CANCEL_TIME
         wanted = operation(_request(observed.spec, deadline, "GET"), registration.root)
         options: Options = sorted([*wanted.options, (OBSERVE, uint(1))], key=lambda option: option[0])
         try:

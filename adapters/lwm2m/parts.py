@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 
+from adapters.lwm2m.crew import Crew
 from adapters.lwm2m.doors import Doors
 from adapters.lwm2m.endpoint import Endpoint
 from adapters.lwm2m.exchange import Exchanges, Peer
@@ -32,18 +33,19 @@ class Parts:
         self._ctx = ctx
         self._settings = settings
         self.doors = Doors(ctx, settings, endpoint, self._lost)
+        self.crew = Crew(ctx)
         self.registry = Registry()
         self.exchanges = Exchanges(ctx.clock, self.doors.send, random.random)
         self.transfers = Transfers(ctx.clock, self.exchanges, settings.max_payload)
-        self.observing = Observing(ctx, self.registry, self.exchanges, self.transfers)
-        self.registrar = Registrar(ctx, self.registry, settings, self._moved)
+        self.observing = Observing(ctx, self.crew, self.registry, self.exchanges, self.transfers)
+        self.registrar = Registrar(ctx, self.crew, self.registry, settings, self._moved)
         self.notifications = Notifications(
-            ctx, self.registry, self.observing.read_rest, self.observing.ended, settings.follow_address
+            ctx, self.crew, self.registry, self.observing.read_rest, self.observing.ended, settings.follow_address
         )
         server = Server(ctx.clock, self.registrar, Sends(ctx, self.registry), settings.max_payload)
         self.inbound = Inbound(
-            ctx, self.registry, self.registrar, self.exchanges, self.notifications, server, self.doors.send,
-            self.doors.identity,
+            ctx, self.crew, self.registry, self.registrar, self.exchanges, self.notifications, server,
+            self.doors.send, self.doors.identity,
         )
 
     def recall(self) -> None:
@@ -64,7 +66,7 @@ class Parts:
         self.registrar.stop()
         for registration in self.registry:
             registration.end()
-        await self.inbound.stop()
+        await self.crew.stop()
         self.registry.clear()
 
     def _moved(self, registration: Registration) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from adapters.lwm2m import codec
 from adapters.lwm2m.codec import Options
+from adapters.lwm2m.crew import Crew
 from adapters.lwm2m.exchange import EXCHANGE_LIFETIME, Peer
 from adapters.lwm2m.generations import Generations
 from adapters.lwm2m.link import Offer, offer
@@ -47,11 +48,12 @@ class Registrar:
     """Keeps the registrations of one hub. `moved` is told of every one that is no longer where it was."""
 
     def __init__(
-        self, ctx: AdapterContext, registry: Registry, settings: LwM2MSettings,
+        self, ctx: AdapterContext, crew: Crew, registry: Registry, settings: LwM2MSettings,
         moved: Callable[[Registration], None],
     ) -> None:
         self._moved = moved
         self._ctx = ctx
+        self._crew = crew
         self._registry = registry
         self._settings = settings
         self._queues = Queues()
@@ -240,7 +242,7 @@ class Registrar:
             registration.nap = self.naps.add(due, registration)
 
     def _expiry(self, registration: Registration) -> None:
-        self._ctx.spawn(self._expire(registration), name="expire")
+        self._crew.spawn(self._expire(registration), "expire")
 
     async def _expire(self, registration: Registration) -> None:
         async with self._queues.of(registration.address):

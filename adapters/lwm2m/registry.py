@@ -18,6 +18,7 @@ class Registry:
         self._by_address: dict[str, Registration] = {}
         self._by_location: dict[str, Registration] = {}
         self._by_peer: dict[Peer, Registration] = {}
+        self._by_identity: dict[str, Registration] = {}
         self._watched: dict[bytes, tuple[Registration, Observed]] = {}
 
     def __len__(self) -> int:
@@ -38,6 +39,10 @@ class Registry:
         """The registration that messages from there belong to: the latest one made from there."""
         return self._by_peer.get(peer)
 
+    def of_identity(self, identity: str) -> Registration | None:
+        """The registration of whoever proved to be this, wherever he is now."""
+        return self._by_identity.get(identity)
+
     def new_location(self) -> str:
         """A location that nobody has and nobody can guess."""
         return secrets.token_urlsafe(8)
@@ -50,6 +55,8 @@ class Registry:
         self._by_address[registration.address] = registration
         self._by_location[registration.location] = registration
         self._by_peer[registration.peer] = registration
+        if registration.identity is not None:
+            self._by_identity[registration.identity] = registration
         for observed in registration.observations.values():
             self._watched[observed.token] = (registration, observed)
 
@@ -61,6 +68,8 @@ class Registry:
             del self._by_address[registration.address]
         if self._by_peer.get(registration.peer) is registration:
             del self._by_peer[registration.peer]
+        if registration.identity is not None and self._by_identity.get(registration.identity) is registration:
+            del self._by_identity[registration.identity]
         for observed in registration.observations.values():
             self._watched.pop(observed.token, None)
         registration.end()

@@ -64,6 +64,7 @@ class SimulatedAdapter:
             per_device_inflight=settings.inflight,
             total_inflight=65_536,
             sleepy=True,
+            no_response=True,
         )
         self._devices = {
             entry.address: SimulatedDevice(entry.address, entry.model, entry.name, entry.type)
@@ -142,6 +143,8 @@ class SimulatedAdapter:
         behaviour = device.behaviour(req.target)
         response = self._execute(device, req, now)
         link.contact(device)
+        if req.options.get("no_response"):
+            return DeviceResponse(200, native={"sent": True})
         if behaviour.manner is Manner.JOB and behaviour.status is None:
             return await self._job(ctx, device, req, response, behaviour)
         if behaviour.manner is Manner.ANSWER and not behaviour.delay:

@@ -29,6 +29,7 @@ from hub.core.recovery import Recovery
 from hub.core.stats import Stats
 from hub.core.sweep import Sweep
 from hub.core.tasks import Tasks
+from hub.core.unanswered import Unanswered
 from hub.model.errors import Unavailable
 from hub.model.event import Event
 from hub.model.ids import new_incarnation
@@ -88,6 +89,7 @@ class Hub:
             engine.journal, self.directory, self.access, self.channels, self.dispatch, self.adapters, clock,
             self.incarnation, self.limits, self.stats,
         )
+        self.unanswered = Unanswered(self.intake, self.directory, self.adapters, self.cache, clock)
         self.sweep = Sweep(engine, self.dispatch, self.presence, clock, self.limits)
 
     @asynccontextmanager

@@ -233,6 +233,13 @@ class Intake:
         self._stats.replayed += 1
         return Submission(tuple(verdicts), replayed=True)
 
+    def judge(self, principal: Principal, spec: CallSpec, *, declared_ok: bool = True) -> Call:
+        """Judge one request as `submit` does and take on nothing. Raises the refusal."""
+        if self.closed is not None:
+            raise self.closed
+        self._access.take_call(principal)
+        return self._judge(spec, self._clock.now(), declared_ok, None, (), Counter())
+
     def _judge(
         self,
         spec: CallSpec,
@@ -302,7 +309,7 @@ class Intake:
         try:
             check(request_of(call, 0, self._clock.monotonic() + call.timeout.total_seconds()))
         except CallError as error:
-            raise _refusal(error) from None
+            raise refusal_of(error) from None
 
     def _check_of(self, name: str, adapter: Adapter) -> Callable[[DeviceRequest], None] | None:
         # Asking a runtime protocol costs more than the check itself, so it is asked once per adapter.
@@ -316,7 +323,8 @@ async def _no_callbacks(url: str) -> None:
     raise Unprocessable("this hub does not call back; listen on the channel", code="callback-address")
 
 
-def _refusal(error: CallError) -> Refusal:
+def refusal_of(error: CallError) -> Refusal:
+    """The refusal of what an adapter would not take."""
     match error.status:
         case 404:
             return NotFound(error.detail or "no such resource", code="resource-not-found")

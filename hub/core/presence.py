@@ -60,6 +60,8 @@ class PresenceBook:
                 return self._seen(device, Presence.ASLEEP)
             case Heard.OFFLINE:
                 return self._seen(device, Presence.OFFLINE)
+            case Heard.OBSERVE_ENDED:
+                return device  # it may have ended because the device is gone
             case _:
                 return self._awake(device)
 

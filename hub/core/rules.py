@@ -47,6 +47,8 @@ def matches(pattern: str, text: str) -> bool:
 
 
 def _named(pattern: str, device: Device) -> set[str]:
+    if not pattern.startswith(("/", "*")):
+        pattern = "/" + pattern  # resources are named with their slash
     found = {r.path for r in device.resources if r.observable and matches(pattern, r.path)}
     if not pattern.endswith("*") and not found and inside_container(device, pattern):
         found.add(pattern)

@@ -177,7 +177,11 @@ class DeviceEvent:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What an adapter can do; the contract suite measures that the figures are honest."""
+    """What an adapter can do; the contract suite measures that the figures are honest.
+
+    `no_response`: a request with `options["no_response"]` is sent without waiting for the device, which is not
+    asked to answer; the response then only says that it was sent.
+    """
 
     role: frozenset[str]
     methods: frozenset[str]
@@ -187,6 +191,7 @@ class Capabilities:
     per_device_inflight: int = 1
     total_inflight: int = 1024
     retransmits: bool = False
+    no_response: bool = False
     cancel: str = "local"
     sleepy: bool = False
     max_payload: int = 65536

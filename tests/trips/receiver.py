@@ -43,6 +43,7 @@ class Receiver:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.status = 204
+        self.statuses: dict[str, int] = {}
         self.headers: dict[str, str] = {}
         self.body = b""
         self.let_go = asyncio.Event()
@@ -63,7 +64,7 @@ class Receiver:
             body = await request.read()
             self.got.put_nowait(Got(request.method, request.path_qs, dict(request.headers), body))
             await self.let_go.wait()
-            return web.Response(status=self.status, headers=self.headers, body=self.body)
+            return web.Response(status=self.statuses.get(request.path, self.status), headers=self.headers, body=self.body)
         finally:
             self.under_way -= 1
 

@@ -289,11 +289,9 @@ async def test_410_ends_what_waits_for_that_url_and_no_other(front: Front, recei
         await receiver.next()
         await settled(front.core, front.core.hub.stats.callbacks_failed or 1)
     await settled(front.core, 3)
-    receiver.status = 410
+    receiver.status, receiver.statuses = 204, {"/a": 410}
     front.core.clock.advance(5)
     first = await receiver.next()
-    await dead(front, 1)
-    receiver.status = 204
     await taken(front.core, 1)
     letters = await dead(front, 2)
 
@@ -468,13 +466,11 @@ async def test_a_hanging_receiver_delays_no_other(tmp_path: Path) -> None:
         good = await stack.enter_async_context(receiving())
         for receiver in hanging:
             receiver.let_go.clear()
-            for number in range(30):
-                await call(front, f"{receiver.url}/{number}")
+            await asyncio.gather(*(call(front, f"{receiver.url}/{number}") for number in range(30)))
         for receiver in hanging:
             for _ in range(8):
                 await receiver.next()
-        for number in range(20):
-            await call(front, f"{good.url}/{number}")
+        await asyncio.gather(*(call(front, f"{good.url}/{number}") for number in range(20)))
 
         assert {(await good.next()).path for _ in range(20)} == {f"/{number}" for number in range(20)}
         assert [receiver.most_under_way for receiver in hanging] == [8] * 5
@@ -499,8 +495,7 @@ async def test_a_failing_endpoint_is_tried_by_one_at_a_time(front: Front, receiv
 
 
 async def test_every_one_of_many_arrives_once(front: Front, receiver: Receiver) -> None:
-    for number in range(300):
-        await call(front, f"{receiver.url}/{number}")
+    await asyncio.gather(*(call(front, f"{receiver.url}/{number}") for number in range(300)))
     await taken(front.core, 300)
     assert receiver.got.qsize() == 300
     assert len({(await receiver.next()).path for _ in range(300)}) == 300

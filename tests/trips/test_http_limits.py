@@ -9,6 +9,9 @@ from datetime import timedelta
 
 import anyio
 import pytest
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
 from hub.core.limits import Limits
 from tests.doubles_listening import Served, served
@@ -217,6 +220,22 @@ async def test_pipelined_requests_are_answered_in_order(hub: Served) -> None:
     async with raw(hub) as connection:
         connection.say((GET + b"\r\n") * 5)
         assert [await connection.status() for _ in range(5)] == [200] * 5
+
+
+async def test_a_request_that_is_being_answered_is_not_cut_for_the_half_head_behind_it() -> None:
+    release = anyio.Event()
+
+    async def held(request: Request) -> Response:
+        await release.wait()
+        return PlainTextResponse("at last")
+
+    async with served(QUICK, routes=lambda listening: [Route("/held", held)]) as hub, raw(hub) as connection:
+        connection.say(b"GET /held HTTP/1.1\r\nHost: hub\r\n\r\n" + GET)
+        async with raw(hub) as other:
+            assert await other.rest() == b""
+        release.set()
+        assert await connection.status() == 200
+        assert (await connection.rest()).startswith(b"HTTP/1.1 408 ")
 
 
 async def test_what_is_no_http_is_answered_400(hub: Served) -> None:

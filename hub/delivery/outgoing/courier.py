@@ -134,19 +134,21 @@ class Courier:
         self._pump(attempts, tasks)
         if not self._look_again:
             return
+        # One moment for both questions: a row that becomes due between them would be in neither answer.
+        now = self._clock.now()
         try:
             while self._look_again and len(self._held) < MOST_HELD + self._limits.callbacks_at_once:
                 self._look_again = False
-                if await self._fetch():
+                now = self._clock.now()
+                if await self._fetch(now):
                     self._look_again = True
                 self._pump(attempts, tasks)
-            now = self._clock.now()
             self._sleep(await self._outbox.next_due(now))
         except (StorageFailed, Damaged) as failure:
             log.warning("due deliveries cannot be read: %s", failure)
             self._arm(self._clock.monotonic() + STORAGE_PAUSE)
 
-    async def _fetch(self) -> bool:
+    async def _fetch(self, now: datetime) -> bool:
         """Take due rows into memory; whether there were new ones. Endpoints that have some are not asked for more."""
         known = []
         for queue in self._queues.values():
@@ -156,7 +158,7 @@ class Courier:
             else:
                 queue.passed_over = False
         self._settled.clear()
-        rows = await self._outbox.due(self._clock.now(), PAGE + len(self._held), known)
+        rows = await self._outbox.due(now, PAGE + len(self._held), known)
         new = False
         for row in rows:
             # A row that was settled while the reader looked is still in what it saw.

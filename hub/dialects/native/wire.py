@@ -144,6 +144,7 @@ def device_view(device: Device, waiting: int, in_flight: int) -> dict[str, Any]:
             "aliases": dict(device.aliases),
             "resources": [resource_view(resource) for resource in device.resources],
             "upstream": device.attrs.get("upstream"),
+            "attributes": device.attrs.get("attributes"),
             "waiting": waiting,
             "in-flight": in_flight,
         }
@@ -176,6 +177,7 @@ def changed_device(value: Any, before: Device | None, id: str, account: str, ada
     aliases = members.texts("aliases", 32)
     queue_mode = members.flag("queue-mode")
     upstream = members.text("upstream", most=64)
+    attributes = members.texts("attributes", 64)
     if before is None and _DEVICE_ID.fullmatch(id) is None:
         raise BadRequest(
             "a device id has 1 to 128 characters of A-Z a-z 0-9 . _ : @ + = ~ - and begins with a letter or digit",
@@ -184,7 +186,8 @@ def changed_device(value: Any, before: Device | None, id: str, account: str, ada
     members.check()
     if before is None:
         before = Device(id=id, account=account, adapter=adapter or "", address=address or f"{account}/{id}")
-    attrs = before.attrs if upstream is None else {**before.attrs, "upstream": upstream}
+    noted = {"upstream": upstream, "attributes": attributes}
+    attrs = {**before.attrs, **{name: value for name, value in noted.items() if value is not None}}
     return Device(
         id=before.id,
         account=before.account,

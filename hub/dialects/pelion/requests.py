@@ -12,10 +12,13 @@ from hub.model.errors import NotAllowed, Refusal
 from hub.model.principal import Principal, Scope
 
 
-def principal_of(hub: Hub, request: Request, scope: Scope) -> Principal:
-    """Whose key the request shows, with or without the word Bearer (A5). Raises NotAuthenticated, NotAllowed."""
+def principal_of(hub: Hub, request: Request, scope: Scope | None = None) -> Principal:
+    """Whose key the request shows, with or without the word Bearer (A5); without a scope any key will do.
+
+    Raises NotAuthenticated, NotAllowed.
+    """
     principal = hub.access.authenticate(request_key(request.scope, bare=True))
-    if not principal.may(scope):
+    if scope is not None and not principal.may(scope):
         raise NotAllowed(f"the key needs the scope {scope.value}")
     return principal
 

@@ -15,7 +15,7 @@ from typing import Any
 from hub.core.channels import DEFAULT, full_name
 from hub.delivery.request_data import decode_json
 from hub.delivery.request_members import Members, is_plain
-from hub.model.call import CallSpec
+from hub.model.call import CallSpec, Order
 from hub.model.device import Device
 from hub.model.errors import (
     BadRequest,
@@ -110,6 +110,7 @@ def device_request(
         accept=accept,
         expiry=expiry,
         retries=(RETRIES_QUEUED if queued else RETRIES) if retries is None else retries,
+        order=Order.STRICT,
         echo={"expiry_set": seconds is not None},
     )
 

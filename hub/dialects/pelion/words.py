@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from starlette.responses import PlainTextResponse, Response
 
 from hub.dialects.pelion.wire import said
 from hub.model.errors import HubError, Refusal
 
+Said = Callable[[HubError], tuple[int, str]]
 
-def word_response(error: HubError) -> Response:
-    """The word as a response, with the headers that belong to its status."""
+
+def word_response(error: HubError, said: Said = said) -> Response:
+    """The word as a response, with the headers that belong to its status; `said` picks both."""
     status, word = said(error)
     headers: dict[str, str] = {}
     retry_after = error.retry_after if isinstance(error, Refusal) else None

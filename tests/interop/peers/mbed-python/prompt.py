@@ -85,6 +85,7 @@ if __name__ == "__main__":
     writing = threading.Lock()
     logging.getLogger("mbed_cloud").addHandler(Keep(logging.ERROR))
     threading.excepthook = lambda ended: logged.append(f"a thread ended: {ended.exc_value!r}")
-    api = ConnectAPI({"host": sys.argv[1], "api_key": sys.argv[2]})
+    config = {"host": sys.argv[1], "api_key": sys.argv[2]}
+    api = ConnectAPI(dict(config))
     for line in sys.stdin:
         threading.Thread(target=answer, args=(json.loads(line),), daemon=True).start()

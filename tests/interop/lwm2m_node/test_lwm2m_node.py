@@ -1,0 +1,113 @@
+"""A client of LwM2M 1.0 that others wrote: it registers, is read, written, executed and observed, and leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from hub.ports.adapter import EventKind, ObserveSpec
+from tests.interop.lwm2m_libcoap.station import Station, station
+from tests.interop.peer import SCRIPTS, environment_of
+from tests.require import require
+
+pytestmark = pytest.mark.anyio
+
+NAME = "node-1"
+TEMPERATURE = "/3303/0/5700"
+RESET = "/3303/0/5605"
+
+
+class NodeDevice:
+    """The device's process."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def do(self, word: str, value: str | None = None) -> None:
+        """Have one thing done; returns once the device says that it did it."""
+        self.tell(word, value)
+        said = await self.said()
+        assert said == {"did": word}, said
+
+    def tell(self, word: str, value: str | None = None) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"word": word, "value": value}).encode() + b"\n")
+
+    async def said(self) -> dict[str, Any]:
+        """The next line."""
+        assert self._process.stdout is not None
+        async with asyncio.timeout(15):
+            return json.loads(await self._process.stdout.readline())
+
+
+@asynccontextmanager
+async def registered() -> AsyncIterator[tuple[Station, NodeDevice]]:
+    """An adapter and a device that is registered with it."""
+    node, folder = require("node"), environment_of("lwm2m-node")
+    async with station() as here:
+        process = await asyncio.create_subprocess_exec(
+            node, SCRIPTS / "lwm2m-node" / "device.js", folder, "127.0.0.1", str(here.port), NAME,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        )
+        try:
+            device = NodeDevice(process)
+            await device.do("register")
+            yield here, device
+        finally:
+            process.kill()
+            await process.wait()
+
+
+async def test_it_registers_updates_and_leaves() -> None:
+    async with registered() as (here, device):
+        (event,) = here.ctx.of(EventKind.REGISTERED, NAME)
+        assert "/3303/0" in [link.path for link in event.attrs["links"]]
+
+        await device.do("unregister")
+        await here.ctx.seen(EventKind.DEREGISTERED, NAME)
+
+
+async def test_it_is_read_also_as_senml_that_it_does_not_know() -> None:
+    async with registered() as (here, _):
+        plain = await here.call(NAME, "GET", TEMPERATURE)
+        assert (plain.status, plain.payload) == (200, b"21.5")
+
+        shown = await here.call(NAME, "GET", TEMPERATURE, accept="application/senml+json")
+        assert json.loads(shown.payload) == [{"n": TEMPERATURE, "v": 21.5}]
+        assert (await here.call(NAME, "GET", "/3303/0/9999")).status == 404
+
+
+async def test_it_is_written_and_executed() -> None:
+    async with registered() as (here, device):
+        assert (await here.call(NAME, "PUT", TEMPERATURE, payload=b"19")).status == 200
+        assert await device.said() == {"wrote": TEMPERATURE, "value": "19"}
+        assert (await here.call(NAME, "GET", TEMPERATURE)).payload == b"19"
+
+        assert (await here.call(NAME, "POST", RESET, payload=b"now")).status == 200
+        assert await device.said() == {"executed": RESET, "value": "now"}
+
+
+async def test_its_attributes_are_written() -> None:
+    async with registered() as (here, _):
+        answer = await here.call(NAME, "PUT", TEMPERATURE, query=(("pmin", "1"), ("pmax", "60")))
+        assert answer.native["coap"] == "2.04"
+
+
+async def test_it_is_observed_from_the_first_change_on() -> None:
+    async with registered() as (here, device):
+        first, observation = await here.adapter.observe(
+            ObserveSpec(NAME, TEMPERATURE), here.ctx.clock.monotonic() + 10
+        )
+        assert first.payload == b"21.5"
+        await device.do("set", "22")
+        await here.ctx.seen(EventKind.NOTIFICATION, NAME, 1)
+        await device.do("set", "23")
+        told = await here.ctx.seen(EventKind.NOTIFICATION, NAME, 2)
+
+        assert [event.payload for event in told] == [b"22", b"23"]
+        await observation.cancel()

@@ -1,0 +1,105 @@
+"""The hub is restarted while the vendor's Python SDK waits; the listening socket is held outside, as systemd does."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from anyio.from_thread import BlockingPortal
+
+from tests.hub_process import HubProcess
+from tests.interop.dialling import TEMPERATURE, Devices
+from tests.interop.peer import Peer
+
+CONFIG = """
+[accounts.acme]
+[applications.shop]
+account = "acme"
+[keys.shop]
+application = "shop"
+scopes = ["admin"]
+key = "{key}"
+[adapters.websocket]
+kind = "websocket"
+account = "acme"
+lifetime = {lifetime}
+"""
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., HubProcess]]:
+    """Start a hub on a socket that outlives it."""
+    started: list[HubProcess] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        key = "ak_interop_restarts"
+        fd = listener.fileno()
+
+        def start(lifetime: float = 86400) -> HubProcess:
+            hub = HubProcess(
+                tmp_path, config=CONFIG.format(key=key, lifetime=lifetime), key=key,
+                port=listener.getsockname()[1], options=["--fd", str(fd)], pass_fds=[fd],
+            )  # fmt: skip
+            started.append(hub)
+            hub.start()
+            return hub
+
+        yield start
+        for hub in started:
+            hub.kill()
+
+
+@pytest.mark.parametrize("how", ["terminate", "kill"])
+def test_an_sdk_that_waits_during_a_restart_gets_its_answer(
+    how: str, serve: Callable[..., HubProcess], dial: Callable[[str, str], Peer], portal: BlockingPortal
+) -> None:
+    hub = serve()
+    devices = Devices(portal, hub.port, hub.key)
+    device = devices()
+    sdk = dial(hub.url, hub.key)
+    assert sdk(f"api.get_resource_value({device.id!r}, {TEMPERATURE!r}, timeout=15)") == TEMPERATURE
+
+    device.drop()
+    waiting = sdk.begin(f"api.get_resource_value({device.id!r}, {TEMPERATURE!r}, timeout=60)")
+    while not hub.ask("GET", "v1/calls?state=running")["items"]:
+        pass
+    getattr(hub, how)()
+    hub.start()
+    device.reconnect()
+
+    assert waiting.result(timeout=60) == TEMPERATURE
+    assert len(device.executed) == 2
+    # And it goes on as if nothing had been.
+    assert sdk(f"api.get_resource_value({device.id!r}, {TEMPERATURE!r}, timeout=15)") == TEMPERATURE
+    assert sdk("polling()")
+    sdk("api.stop_notifications()", timeout=10)
+    assert sdk("logged") == []
+    devices.close()
+
+
+def test_a_registration_that_runs_out_is_told(
+    serve: Callable[..., HubProcess], dial: Callable[[str, str], Peer], portal: BlockingPortal
+) -> None:
+    # Registrations that ran out are looked for right after a start, and then once a minute: hence the restart.
+    hub = serve(lifetime=0.3)
+    devices = Devices(portal, hub.port, hub.key)
+    lasting = devices()
+    sdk = dial(hub.url, hub.key)
+    sdk("told = Seen(); api.subscribe(api.subscribe.channels.DeviceStateChanges()).add_callback(told)")
+    sdk(f"api.get_resource_value({lasting.id!r}, {TEMPERATURE!r}, timeout=15)")
+    device = devices()
+    lasting.leave()
+    device.drop()
+    hub.terminate()
+    hub.start()
+
+    told = sdk("told.get()")
+    while told["channel"] != "registrations_expired":
+        assert told["channel"] in ("registrations", "reg_updates", "de_registrations")
+        told = sdk("told.get()")
+
+    assert told == {"channel": "registrations_expired", "device_id": device.id}
+    sdk("api.stop_notifications()", timeout=10)
+    assert sdk("logged") == []
+    devices.close()
