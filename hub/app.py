@@ -5,21 +5,28 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute, Mount
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
 from hub.core.hub import Hub
 from hub.core.limits import Limits
 from hub.core.sealing import AesGcmSealer, load_or_make_key
 from hub.core.tasks import Tasks
+from hub.core.users import Users
 from hub.declared import Declared
 from hub.delivery.listening import Listening
 from hub.delivery.outgoing.guard import Guard
 from hub.delivery.outgoing.outgoing import Outgoing
 from hub.dialects.native.routes import routes as native_routes
+from hub.dialects.pelion.channel_service import ChannelService
 from hub.dialects.pelion.routes import routes as pelion_routes
+from hub.dialects.powerstore.exchange import Front, Place
+from hub.dialects.powerstore.routes import routes as powerstore_routes
+from hub.dialects.powerstore.sessions import Sessions
+from hub.dialects.powerstore.waiting import Waiting
 from hub.engines.sqlite import SqliteEngine
 from hub.ops import Ops
 from hub.page import page
@@ -27,7 +34,7 @@ from hub.plugins import make
 from hub.ports.adapter import ServesAsgi
 from hub.ports.clock import Clock, SystemClock
 from hub.ports.engine import Engine
-from hub.settings.contradictions import metrics_token
+from hub.settings.contradictions import metrics_token, schema_of
 from hub.settings.schema import Settings, SettingsError, limits_of
 
 SERVICE_PAUSE = 1.0
@@ -66,13 +73,21 @@ class App:
         engine = engine_of(settings, clock, self.limits)
         self.hub = Hub(engine, plugins.adapters, clock, self.limits)
         self.hub.broken.update(plugins.broken)
+        self.hub.intake.schemas = {name: schema_of(settings, name) for name in settings.schemas}
+        self.users = Users(self.hub.directory, self.hub.access)
         self.hub.access.open_to_names = frozenset(settings.admission.open_to_names)
         self.listening = Listening(self.hub.channels, engine.log, self.limits, clock, self.hub.access.watch)
         # Whoever listens on further ports adds them: a hub must not be made to call itself.
         self.guard = Guard(clock, settings.callbacks.allow)
         self.outgoing = Outgoing(self.hub, self.guard)
         # What runs beside requests for as long as the hub lives, by name.
-        self.services: dict[str, Callable[[], Awaitable[None]]] = {"outgoing": self.outgoing.run}
+        self.pelion = ChannelService(self.hub, self.listening, self.guard)
+        self.services: dict[str, Callable[[], Awaitable[None]]] = {
+            "outgoing": self.outgoing.run,
+            "pelion": self.pelion.run,
+        }
+        # What is done once the hub runs and before anybody is answered.
+        self.prepare: list[Callable[[Hub], Awaitable[None]]] = []
         self.asgi = Starlette(routes=[*self._routes(dict(plugins.adapters))])
 
     @asynccontextmanager
@@ -82,6 +97,8 @@ class App:
         Raises Locked, Damaged, StorageFailed, SettingsError when it cannot be.
         """
         async with self.hub.running(self._declare):
+            for prepare in self.prepare:
+                await prepare(self.hub)
             tasks = Tasks()
             for name, service in self.services.items():
                 tasks.create_task(self._kept(name, service), name)
@@ -108,6 +125,7 @@ class App:
         self.listening.openings.drain()
         # A receiver that hangs must not hold up the end: what it has not taken is sent again by the next start.
         await self.outgoing.drain(min(until, self.hub.clock.monotonic() + DRAIN_DELIVERIES))
+        await self.pelion.drain(min(until, self.hub.clock.monotonic() + DRAIN_DELIVERIES))
         await self.listening.openings.drained(until + 1.0)
 
     def said_ready(self, places: str) -> None:
@@ -124,13 +142,26 @@ class App:
         routes = operators.routes()
         for adapter, _ in adapters.values():
             if isinstance(adapter, ServesAsgi):
+                # A mount alone begins after a slash; devices dial the address as it is written, without one.
+                routes.append(Route(adapter.mount, adapter.asgi))
+                routes.append(WebSocketRoute(adapter.mount, adapter.asgi))
                 routes.append(Mount(adapter.mount, app=adapter.asgi))
         origins = frozenset(self.settings.server.origins)
         routes += native_routes(self.hub, self.listening, origins, self.outgoing)
-        routes += pelion_routes(self.hub, self.listening, origins)
+        routes += pelion_routes(self.hub, self.listening, origins, self.pelion)
+        routes += powerstore_routes(self._powerstore())
         if ops.dashboard:
             routes.append(Mount("/", app=page()))
         return routes
+
+
+    def _powerstore(self) -> Front:
+        table, hub, devices = self.settings.powerstore, self.hub, self.settings.devices
+        sessions = Sessions(hub.directory, self.users, hub.clock, timedelta(seconds=table.session))
+        waiting = Waiting(hub.calls, hub.clock, timedelta(seconds=table.wait), table.waiting)
+        places = {key: Place(device.account, device.id or key) for key, device in devices.items()}
+        hosts = {host.lower(): places[key] for host, key in table.hosts.items()}
+        return Front(hub, self.users, sessions, waiting, hosts)
 
 
 def build(settings: Settings, environ: Mapping[str, str] | None = None, clock: Clock | None = None) -> App:

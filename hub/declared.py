@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 
 from hub.core.access import Access
 from hub.core.directory import Directory
 from hub.core.records import account_of, account_record, application_of, application_record, key_of
+from hub.core.users import digest_of, user_of, user_record
 from hub.model.device import Device
 from hub.model.errors import Refusal
 from hub.model.principal import Scope
 from hub.model.record import Kind, Record
-from hub.model.tenant import Account, Application
-from hub.settings.contradictions import application_secret, device_secret, key_secret
-from hub.settings.schema import Settings, SettingsError
+from hub.model.schema import SCHEMA
+from hub.model.tenant import Account, Application, User
+from hub.settings.contradictions import application_secret, device_secret, key_secret, user_password
+from hub.settings.schema import DeviceTable, Settings, SettingsError
 
 _log = logging.getLogger("hub.declared")
 _audit = logging.getLogger("hub.audit")
@@ -44,6 +47,7 @@ class Declared:
         await self._applications()
         await self._keys()
         await self._devices()
+        await self._users()
 
     async def _accounts(self) -> None:
         declared = self._settings.accounts
@@ -124,7 +128,7 @@ class Declared:
             type=table.type or base.type,
             aliases={**base.aliases, **table.aliases},
             queue_mode=table.queue_mode or base.queue_mode,
-            attrs={**base.attrs, "declared": True},
+            attrs={**base.attrs, "declared": True, **_told_of(base, table)},
             disabled=False,
         )
         credential = self._directory.record(Kind.CREDENTIAL, f"{account}/{id}")
@@ -136,7 +140,35 @@ class Declared:
             except Refusal as refusal:
                 raise SettingsError(f"devices.{name}: {refusal}") from None
 
+    async def _users(self) -> None:
+        declared = self._settings.users
+        for record in self._directory.records(Kind.USER):
+            user = user_of(record)
+            if user.declared and not user.disabled and user.id not in declared:
+                await self._put(user_record(replace(user, disabled=True)))
+        for id, table in declared.items():
+            owner = self._directory.application(table.application)
+            assert owner is not None  # declared just before
+            held = self._directory.record(Kind.USER, id)
+            known = None if held is None else user_of(held)
+            password = user_password(self._settings, id, self._environ)
+            salt = b"" if known is None else known.salt
+            digest = b"" if known is None else known.digest
+            if password is None:
+                salt = digest = b""
+            elif not digest or digest_of(password, salt) != digest:
+                salt = secrets.token_bytes(16)
+                digest = digest_of(password, salt)
+            user = User(id, table.name or id, owner.id, owner.account, table.array, salt, digest, declared=True)
+            await self._put(user_record(user))
+
     async def _put(self, record: Record) -> None:
         known = self._directory.record(record.kind, record.id)
         if known is None or (known.body, known.account, known.secret) != (record.body, record.account, record.secret):
             await self._directory.put(record)
+
+
+def _told_of(known: Device, table: DeviceTable) -> dict[str, object]:
+    """What is told of an array; where it was never told, nothing is written."""
+    told = {SCHEMA: table.schema, "verify_instances": table.verify_instances}
+    return {name: value for name, value in told.items() if value or name in known.attrs}

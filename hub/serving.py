@@ -11,6 +11,7 @@ import gc
 import os
 import resource
 import socket
+import ssl
 from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
@@ -24,6 +25,10 @@ from hub.server.websocket import websocket_protocol
 
 SYSTEMD_FIRST_FD = 3
 BACKLOG = 4096
+HANDSHAKE, HANDSHAKE_END = 10.0, 5.0
+
+Secured = tuple[socket.socket, ssl.SSLContext]
+"""A listening socket and the TLS that it speaks."""
 
 
 class CannotListen(Exception):
@@ -95,8 +100,17 @@ class Serving(uvicorn.Server):
     """The server of one hub. `outside`: the listening socket is held by somebody else, so it is let go at once when
     the drain begins; those who connect meanwhile wait in its queue for the next process."""
 
-    def __init__(self, config: uvicorn.Config, app: App, ready: Callable[[], None], *, outside: bool = False) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        app: App,
+        ready: Callable[[], None],
+        *,
+        outside: bool = False,
+        tls: Sequence[Secured] = (),
+    ) -> None:
         super().__init__(config)
+        self._tls = tls
         self._hub_app = app
         self._ready = ready
         self._outside = outside
@@ -107,7 +121,24 @@ class Serving(uvicorn.Server):
         """As uvicorn's; tells `ready` once connections are answered."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
+        for listener, context in self._tls:
+            self.servers.append(
+                await self._loop.create_server(
+                    self._protocol,
+                    sock=listener,
+                    ssl=context,
+                    backlog=self.config.backlog,
+                    ssl_handshake_timeout=HANDSHAKE,
+                    ssl_shutdown_timeout=HANDSHAKE_END,
+                )
+            )
         self._ready()
+
+    def _protocol(self) -> asyncio.Protocol:
+        """As uvicorn makes it for its own sockets, of which all speak TLS or none."""
+        return self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal begins the drain, a second one ends it. The process then exits by itself, with 0: the
@@ -164,15 +195,23 @@ def configured(app: App, limits: Limits) -> uvicorn.Config:
 
 
 async def serve(
-    app: App, sockets: Sequence[socket.socket], ready: Callable[[], None], *, outside: bool = False
+    app: App,
+    sockets: Sequence[socket.socket],
+    ready: Callable[[], None],
+    *,
+    outside: bool = False,
+    tls: Sequence[Secured] = (),
 ) -> None:
     """Serve until a signal (SIGTERM, SIGINT) has been obeyed. Raises what `App.running` raises, before `ready`."""
-    app.guard.own_ports.update(listener.getsockname()[1] for listener in sockets if listener.family != socket.AF_UNIX)
+    everywhere = [*sockets, *(listener for listener, _ in tls)]
+    app.guard.own_ports.update(
+        listener.getsockname()[1] for listener in everywhere if listener.family != socket.AF_UNIX
+    )
     async with app.running():
         # What is there now stays: the collector need not look at it again with every full pass.
         gc.collect()
         gc.freeze()
-        await Serving(configured(app, app.limits), app, ready, outside=outside).serve(list(sockets))
+        await Serving(configured(app, app.limits), app, ready, outside=outside, tls=tls).serve(list(sockets))
 
 
 def run(main: Callable[[], Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -117,10 +118,8 @@ class HubProcess:
             return None
         # Under another command (strace) the hub is that command's child.
         target = process.pid if not self._under else _child(process.pid)
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(target, how)
-        except ProcessLookupError:
-            pass
         try:
             return process.wait(END_LIMIT)
         except subprocess.TimeoutExpired:

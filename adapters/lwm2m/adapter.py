@@ -119,7 +119,13 @@ class LwM2MAdapter:
             raise Busy("the device works on a call", delivery=Delivery.NOT_SENT)
         registration.open += 1
         try:
-            answer = await self._answer(parts, registration, wanted, req)
+            if wanted.readable:
+                answer = await self._readable(parts, registration, wanted, req)
+            else:
+                owner = Owner(req.device, req.call_id)
+                answer = await parts.transfers.run(
+                    registration, wanted.code, wanted.options, wanted.payload, req.deadline, owner
+                )
         except DeviceTimeout:
             parts.registrar.fell_asleep(registration)
             raise
@@ -127,22 +133,34 @@ class LwM2MAdapter:
             registration.done()
         return response_of(answer, wanted)
 
-    async def _answer(
+    async def _readable(
         self, parts: Parts, registration: Registration, wanted: Operation, req: DeviceRequest
     ) -> Message:
+        """The answer to a request for SenML JSON, by a device that may have never heard of it."""
         owner = Owner(req.device, req.call_id)
         options: Sequence[tuple[int, bytes]] = wanted.options
-        asks = wanted.readable
-        if asks and registration.version.startswith("1.0"):
+        asks = not registration.version.startswith("1.0")
+        if not asks:
             # Such a device knows no SenML; what it answers is translated.
-            options, asks = wanted.without_accept(), False
+            options = wanted.without_accept()
         run = parts.transfers.run
+        if not asks:
+            return await run(registration, wanted.code, options, wanted.payload, req.deadline, owner)
+        now = parts.clock.monotonic()
+        refusal: Message | None = None
+        try:
+            half = now + (req.deadline - now) / 2
+            refusal = await run(registration, wanted.code, options, wanted.payload, half, owner)
+            if refusal.code not in _OTHER_FORMAT:
+                return refusal
+        except DeviceTimeout as silence:
+            # Some say nothing to a format that they do not know. Reading once more does no harm.
+            if silence.delivery is Delivery.DELIVERED:
+                raise
+        options = wanted.without_accept()
         answer = await run(registration, wanted.code, options, wanted.payload, req.deadline, owner)
-        if asks and answer.code in _OTHER_FORMAT:
-            again = await run(
-                registration, wanted.code, wanted.without_accept(), wanted.payload, req.deadline, owner
-            )
-            return again if again.code >> 5 == 2 or answer.code != codec.BAD_REQUEST else answer
+        if refusal is not None and refusal.code == codec.BAD_REQUEST and answer.code >> 5 != 2:
+            return refusal
         return answer
 
     async def observe(self, spec: ObserveSpec, deadline: float) -> tuple[DeviceResponse, Observation]:

@@ -8,7 +8,7 @@ mean is option.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 CON, NON, ACK, RST = range(4)
 
@@ -83,9 +83,12 @@ class Message:
         return [value for found, value in self.options if found == number]
 
 
+_TEXTS = tuple(f"{code >> 5}.{code & 0x1F:02d}" for code in range(256))
+
+
 def code_text(code: int) -> str:
     """A code as it is spoken: `2.05`."""
-    return f"{code >> 5}.{code & 0x1F:02d}"
+    return _TEXTS[code]
 
 
 def encode(message: Message) -> bytes:
@@ -97,11 +100,15 @@ def encode(message: Message) -> bytes:
     out = bytearray((0x40 | message.kind << 4 | len(token), message.code, message.mid >> 8, message.mid & 0xFF))
     out += token
     last = 0
-    for number, value in sorted(options, key=_number) if _unsorted(options) else options:
+    for number, value in options:
         delta, length = number - last, len(value)
         last = number
         if delta < 13 and length < 13:
+            if delta < 0:
+                return encode(replace(message, options=sorted(options, key=_number)))
             out.append(delta << 4 | length)
+        elif delta < 0:
+            return encode(replace(message, options=sorted(options, key=_number)))
         else:
             delta_nibble, delta_more = _extended(delta)
             length_nibble, length_more = _extended(length)
@@ -159,15 +166,6 @@ def decode(data: bytes) -> Message:
 
 def _number(option: tuple[int, bytes]) -> int:
     return option[0]
-
-
-def _unsorted(options: Sequence[tuple[int, bytes]]) -> bool:
-    last = 0
-    for number, _ in options:
-        if number < last:
-            return True
-        last = number
-    return False
 
 
 def _extended(value: int) -> tuple[int, bytes]:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from adapters.lwm2m.codec import ACK, EMPTY, RST, Message, encode
 from adapters.lwm2m.generations import Generations
@@ -33,8 +32,7 @@ class Reset(Unreachable):
     code = "RESET"
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(NamedTuple):
     """Whose request it is; a late answer is told under this."""
 
     device: str
@@ -45,7 +43,8 @@ class Exchange:
     """One request under way. `answer` brings the response message, or the CallError that says why there is none."""
 
     __slots__ = (
-        "acknowledged", "answer", "datagram", "deadline", "mid", "owner", "peer", "sent", "timer", "token", "wait",
+        "acknowledged", "answer", "closed", "datagram", "deadline", "key", "owner", "peer", "sent", "timer", "token",
+        "wait",
     )
 
     def __init__(
@@ -53,7 +52,7 @@ class Exchange:
         answer: asyncio.Future[Message],
     ) -> None:
         self.peer = peer
-        self.mid = mid
+        self.key = (peer, mid)
         self.token = token
         self.datagram = datagram
         self.deadline = deadline
@@ -61,6 +60,7 @@ class Exchange:
         self.answer = answer
         self.sent = 1
         self.acknowledged = False
+        self.closed = False
         self.wait = 0.0
         self.timer: Timer | None = None
 
@@ -92,7 +92,7 @@ class Exchanges:
             peer, message.mid, message.token, encode(message), deadline, owner, loop.create_future()
         )
         self._by_token[exchange.token] = exchange
-        self._by_mid[peer, exchange.mid] = exchange
+        self._by_mid[exchange.key] = exchange
         exchange.wait = ACK_TIMEOUT * (1 + ACK_RANDOM * self._jitter())
         now = self._clock.monotonic()
         exchange.timer = self._clock.call_at(min(now + exchange.wait, deadline), self._due, exchange)
@@ -103,7 +103,8 @@ class Exchanges:
             self._ended.put(exchange.token, (peer, owner), self._clock.monotonic())
             raise
         finally:
-            self._close(exchange)
+            if not exchange.closed:
+                self._close(exchange)
 
     def heard(self, message: Message, peer: Peer) -> bool:
         """Give an answer or an acknowledgement to the exchange that it belongs to; whether there was one.
@@ -190,8 +191,9 @@ class Exchanges:
             exchange.timer = None
 
     def _close(self, exchange: Exchange) -> None:
+        exchange.closed = True
         self._stop(exchange)
         if self._by_token.get(exchange.token) is exchange:
             del self._by_token[exchange.token]
-        if self._by_mid.get((exchange.peer, exchange.mid)) is exchange:
-            del self._by_mid[exchange.peer, exchange.mid]
+        if self._by_mid.get(exchange.key) is exchange:
+            del self._by_mid[exchange.key]

@@ -63,9 +63,9 @@ class Inbound:
                 self._send(encode(Message(RST, EMPTY, error.mid)), peer)
             return
         registration = self._registry.from_peer(peer) or self._moved(peer)
-        if registration is not None:
-            self._registrar.heard(registration)
         code = message.code
+        if registration is not None and not 0 < code < 0x20:
+            self._registrar.heard(registration)
         if code == EMPTY:
             if message.kind == CON:  # a CoAP ping
                 self._reset(message, peer)
@@ -117,9 +117,11 @@ class Inbound:
         answer = encode(Message(kind, reply.code, mid, message.token, reply.options, reply.payload))
         self._receipts.change((*peer, message.mid), answer)
         self._send(answer, peer)
+        # The answer is on its way first: many clients take no request before it.
         if reply.awake is not None:
-            # The answer is on its way first: many clients take no request before it.
             self._registrar.awake(reply.awake)
+        elif (registration := self._registry.from_peer(peer)) is not None:
+            self._registrar.heard(registration)
 
     # -- answers and notifications --------------------------------------------------------------
 

@@ -31,7 +31,7 @@ METHODS: Mapping[str, int] = {
 READING = frozenset({codec.GET, codec.FETCH})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Operation:
     """One request: its code, its options in order, its payload. `readable` asks for SenML JSON whatever comes."""
 

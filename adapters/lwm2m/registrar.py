@@ -156,6 +156,7 @@ class Registrar:
             if not registration.alive:
                 return Reply(codec.NOT_FOUND)
             now = self._ctx.clock.monotonic()
+            registration.heard = now
             was = registration.expires, registration.lifetime, registration.queue, registration.root
             registration.lifetime = lifetime
             registration.expires = now + lifetime + _grace(lifetime)

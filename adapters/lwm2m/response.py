@@ -8,7 +8,7 @@ from adapters.lwm2m import codec, content
 from adapters.lwm2m.block import block_of
 from adapters.lwm2m.codec import Message, code_text
 from adapters.lwm2m.operation import Operation
-from adapters.lwm2m.option import BLOCK2, CONTENT_FORMAT, LOCATION_PATH, MAX_AGE, number
+from adapters.lwm2m.option import BLOCK2, CONTENT_FORMAT, LOCATION_PATH, MAX_AGE
 from adapters.lwm2m.translate import to_senml_json
 from hub.ports.adapter import DeviceResponse
 
@@ -24,15 +24,22 @@ def response_of(message: Message, operation: Operation | None = None) -> DeviceR
     good = code >> 5 == 2
     status = 200 if good else (code >> 5) * 100 + (code & 0x1F)
     native: dict[str, Any] = {"coap": code_text(code), "status": status}
-    form = number(message.first(CONTENT_FORMAT))
-    age = number(message.first(MAX_AGE))
-    location = message.all(LOCATION_PATH)
+    form: int | None = None
+    age: int | None = None
+    location = ""
+    for option, value in message.options:
+        if option == CONTENT_FORMAT:
+            form = int.from_bytes(value, "big")
+        elif option == MAX_AGE:
+            age = int.from_bytes(value, "big")
+        elif option == LOCATION_PATH:
+            location += "/" + value.decode("utf-8", "replace")
+        elif option == BLOCK2 and _is_part(message):
+            native["partial"] = True
     if location:
-        native["location"] = "/" + "/".join(piece.decode("utf-8", "replace") for piece in location)
+        native["location"] = location
     if not good and age is not None and code in (codec.TOO_MANY_REQUESTS, codec.SERVICE_UNAVAILABLE):
         native["retry_after"] = age
-    if _is_part(message):
-        native["partial"] = True
     if code != codec.CONTENT:
         return DeviceResponse(status, message.payload, content.media_type(form), native=native)
     max_age = DEFAULT_MAX_AGE if age is None else age

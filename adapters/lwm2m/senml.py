@@ -174,7 +174,7 @@ def _from_base64(value: Any) -> bytes:
     if not isinstance(value, str):
         raise ValueError("vd is text")
     try:
-        return base64.urlsafe_b64decode(value + "=" * (-len(value) % 4))
+        return base64.b64decode(value + "=" * (-len(value) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError) as error:
         raise ValueError("vd is base64url") from error
 

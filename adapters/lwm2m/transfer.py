@@ -25,6 +25,21 @@ _SMALL = 16 << LARGEST
 _AGAIN = (codec.REQUEST_ENTITY_INCOMPLETE, codec.REQUEST_ENTITY_TOO_LARGE)
 
 
+class Tokens:
+    """Random tokens, drawn from the system some hundred at a time."""
+
+    def __init__(self) -> None:
+        self._pool = b""
+        self._at = 0
+
+    def next(self) -> bytes:
+        """Eight bytes that nobody can guess."""
+        if self._at >= len(self._pool):
+            self._pool, self._at = secrets.token_bytes(TOKEN * 512), 0
+        self._at += TOKEN
+        return self._pool[self._at - TOKEN : self._at]
+
+
 class Transfers:
     """Runs whole requests over exchanges. `limit` bounds what an answer may become."""
 
@@ -32,6 +47,7 @@ class Transfers:
         self._clock = clock
         self._exchanges = exchanges
         self._limit = limit
+        self._tokens = Tokens()
 
     async def run(
         self, to: Registration, code: int, options: Sequence[tuple[int, bytes]], payload: bytes, deadline: float,
@@ -42,7 +58,12 @@ class Transfers:
         Raises what `Exchanges.ask` raises; Unreachable when the answer kept changing; TooLarge (DELIVERED).
         """
         if len(payload) <= _SMALL:
-            answer = await self._ask(to, code, options, payload, deadline, owner, token)
+            # Most requests and answers are one message each: nothing between them and the exchange.
+            mid = to.next_mid(self._clock.monotonic())
+            message = Message(CON, code, mid, token or self._tokens.next(), options, payload)
+            answer = await self._exchanges.ask(message, to.peer, deadline, owner)
+            if answer.code < codec.BAD_REQUEST and not payload and answer.first(BLOCK2) is None:
+                return answer
             offered = _block(answer, BLOCK1)
             if payload and answer.code == codec.REQUEST_ENTITY_TOO_LARGE and offered and offered.size < len(payload):
                 answer = await self._upload(to, code, options, payload, deadline, owner, offered.exponent)
@@ -137,10 +158,10 @@ class Transfers:
 
     async def _ask(
         self, to: Registration, code: int, options: Sequence[tuple[int, bytes]], payload: bytes, deadline: float,
-        owner: Owner, token: bytes | None = None,
+        owner: Owner,
     ) -> Message:
         mid = to.next_mid(self._clock.monotonic())
-        message = Message(CON, code, mid, token or secrets.token_bytes(TOKEN), options, payload)
+        message = Message(CON, code, mid, self._tokens.next(), options, payload)
         return await self._exchanges.ask(message, to.peer, deadline, owner)
 
 

@@ -15,7 +15,7 @@ from adapters.simulated.behaviour import Behaviour
 from adapters.simulated.model import Model
 from adapters.simulated.point import Point
 from hub.model.device import Presence, Resource
-from hub.ports.adapter import DeviceRequest, DeviceResponse, ObserveSpec
+from hub.ports.adapter import Delivery, DeviceRequest, DeviceResponse, NoSuchResource, ObserveSpec
 
 if TYPE_CHECKING:
     from adapters.simulated.observation import SimulatedObservation
@@ -71,6 +71,11 @@ class SimulatedDevice:
     def knows(self, target: str) -> bool:
         """Whether anything answers at a target."""
         return self.model.echo or _path(target) in self.model.points
+
+    def check(self, request: DeviceRequest) -> None:
+        """Refuse what there is not. Raises CallError (NOT_SENT)."""
+        if not self.knows(request.target):
+            raise NoSuchResource(f"nothing at {request.target}", delivery=Delivery.NOT_SENT)
 
     def behaviour(self, target: str) -> Behaviour:
         """The behaviour of the point, or else of the device."""

@@ -24,6 +24,7 @@ class Model:
     points: Mapping[str, Point] = field(default_factory=lambda: MappingProxyType({}))
     behaviour: Behaviour = AT_ONCE
     sleep: Sleep | None = None
+    array: bool = False
 
 
 def _points(*points: Point) -> Mapping[str, Point]:
@@ -63,6 +64,7 @@ MODELS: Mapping[str, Model] = MappingProxyType(
             Model("disconnect", behaviour=Behaviour(Manner.DISCONNECT)),
             Model("job", behaviour=Behaviour(Manner.JOB)),
             Model("error", behaviour=Behaviour(status=500)),
+            Model("array", echo=False, array=True),
             Model("sleepy", sleep=Sleep(awake=timedelta(seconds=10), asleep=timedelta(seconds=30))),
         )
     }

@@ -75,7 +75,7 @@ class WebSocketAdapter:
         self.context: AdapterContext | None = None
         self._door = Door(self, settings)
         self._registrations: dict[str, Registration] = {}
-        self._sessions = 0
+        self._sessions: set[Session] = set()
         self._shed = 0
         self._nobody = asyncio.Event()
 
@@ -96,9 +96,8 @@ class WebSocketAdapter:
         if ctx is None:
             return
         self.context = None
-        for registration in self._registrations.values():
-            if registration.session is not None:
-                registration.session.close(1012, "the hub restarts")
+        for session in list(self._sessions):
+            session.close(1012, "the hub restarts")
         with anyio.CancelScope() as scope:
             limit = ctx.clock.call_at(ctx.clock.monotonic() + grace, scope.cancel)
             try:
@@ -122,7 +121,7 @@ class WebSocketAdapter:
         older, registration.session = registration.session, session
         if older is not None:
             older.close(4501, "replaced by a newer connection")
-        self._sessions += 1
+        self._sessions.add(session)
         arrived = False
         try:
             same = registration.boot == hello.boot
@@ -136,7 +135,7 @@ class WebSocketAdapter:
             finally:
                 refresh.cancel()
         finally:
-            self._sessions -= 1
+            self._sessions.discard(session)
             if not self._sessions:
                 self._nobody.set()
             self._shed += session.shed

@@ -78,6 +78,7 @@ class DeviceDouble:
         self.bye: Bye | None = None
         self.close_code: int | None = None
         self.mute = False
+        self.pongs = 0
         self.life = 0
         self.observing: dict[str, tuple[str, int]] = {}
         self.closed = asyncio.Event()
@@ -166,6 +167,13 @@ class DeviceDouble:
         """Send a message, as text where the coding is text, or as told."""
         assert self._socket is not None
         await self._socket.send(data, text=(not self._coding.binary) if text is None else text)
+
+    async def settle(self) -> None:
+        """Return when the hub has dealt with all that was sent: it answers what follows, or has hung up."""
+        before = self.pongs
+        with contextlib.suppress(ConnectionClosed):
+            await self.send(Ping(before))
+        await self.until(lambda: self.pongs > before or self.closed.is_set())
 
     # -- switches -------------------------------------------------------------------------------
 
@@ -268,6 +276,8 @@ class DeviceDouble:
             case Ping():
                 if not self.mute:
                     await self._reply(Pong(frame.n))
+            case Pong():
+                self.pongs += 1
             case Bye():
                 self.bye = frame
         self.news.set()

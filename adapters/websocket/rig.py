@@ -44,6 +44,7 @@ class Rig:
         self._settings = WebSocketSettings(window=inflight, **{"frames_per_second": 1_000_000, **settings})
         self.adapter = WebSocketAdapter(self._settings)
         self.port = 0
+        self.server_takes = self._settings.max_frame
         self.doubles: list[DeviceDouble] = []
         self._clock: Clock | None = None
         self._server: asyncio.Server | None = None
@@ -153,7 +154,7 @@ class Rig:
         self.port = listening.getsockname()[1]
         config = uvicorn.Config(
             self.adapter.asgi, ws="websockets-sansio", ws_per_message_deflate=False, ws_ping_interval=None,
-            ws_max_size=self._settings.max_frame, lifespan="off", log_config=None,
+            ws_max_size=self.server_takes, lifespan="off", log_config=None,
         )
         config.load()
         self._state = state = ServerState()

@@ -18,6 +18,8 @@ from hub.cli.state import DevState, default_folder
 from hub.core.access import KEY_FORM
 
 FIRST_PORT = 8080
+FIRST_TLS_PORT = 8443
+USER = "admin"
 SEED_DEVICE = "015f2fa34d310000000000010030036c"
 
 
@@ -26,25 +28,43 @@ SEED_DEVICE = "015f2fa34d310000000000010030036c"
 @click.option("--port", type=click.IntRange(0, 65535), help="Port; without it the next free one from 8080 on.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Data folder; default: your state folder.")
 @click.option("--key", help="API key (ak_ and at least 8 letters, digits, underscores); kept for the next start.")
+@click.option("--tls-self-signed", is_flag=True, help="Add a TLS port with a certificate of the hub's own making.")
+@click.option("--tls-port", type=click.IntRange(0, 65535), help="The TLS port; default: the next free from 8443 on.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON when ready, nothing else on stdout.")
-def command(host: str, port: int | None, data_dir: Path | None, key: str | None, as_json: bool) -> None:
+def command(
+    host: str,
+    port: int | None,
+    data_dir: Path | None,
+    key: str | None,
+    tls_self_signed: bool,
+    tls_port: int | None,
+    as_json: bool,
+) -> None:
     """Run a hub with simulated devices; nothing to configure."""
     if key is not None and KEY_FORM.fullmatch(key) is None:
         stop("--key: must be ak_ and at least 8 letters, digits or underscores")
     with plainly():
-        _run(host, port, DevState(data_dir), key, as_json)
+        # A port for it is asked for to be had.
+        tls = {"self_signed": tls_self_signed or tls_port is not None or None, "port": tls_port}
+        _run(host, port, tls, DevState(data_dir), key, as_json)
 
 
-def _run(host: str, port: int | None, state: DevState, given: str | None, as_json: bool) -> None:
+def _run(
+    host: str, port: int | None, tls: dict[str, Any], state: DevState, given: str | None, as_json: bool
+) -> None:
     from hub.app import build
+    from hub.demo_job import put_in_place
     from hub.logs import to_stderr
     from hub.model.errors import Locked
+    from hub.ports.clock import SystemClock
     from hub.serving import bind, bind_next, raise_file_limit, run, serve
     from hub.settings import load
+    from hub.tls import context_of
 
     world = files("hub").joinpath("demo.toml").read_text(encoding="utf-8")
     flags: dict[str, dict[str, Any]] = {
         "server": {"host": host, "port": port},
+        "tls": tls,
         "storage": {"data_dir": str(state.folder.absolute())},
         "keys": {"dev": {"application": "demo", "scopes": ["admin"], "label": "hub dev", "key": given or state.key()}},
     }
@@ -53,20 +73,27 @@ def _run(host: str, port: int | None, state: DevState, given: str | None, as_jso
     settings = load(None, os.environ, flags, text=world)
     raise_file_limit()
     listener = bind_next(host, FIRST_PORT) if port is None else bind(host, port)
+    context = context_of(settings, host, SystemClock().now())
+    ports = {"http": listener.getsockname()[1]}
+    secured = []
+    if context is not None:
+        asked = tls["port"]
+        secured.append((bind_next(host, FIRST_TLS_PORT) if asked is None else bind(host, asked), context))
+        ports["https"] = secured[0][0].getsockname()[1]
     url = f"http://{_reachable(listener)}:{listener.getsockname()[1]}"
 
     def ready() -> None:
         # Only now: a second start that finds the folder held must not change the running hub's key and address.
         key = state.keep_key(given)
         state.keep_url(url)
-        click.echo(_line(url, key, listener_port, state) if as_json else _banner(url, key, state))
+        click.echo(_line(url, key, ports, state) if as_json else _banner(url, key, ports, state))
         sys.stdout.flush()
 
-    listener_port = listener.getsockname()[1]
     with listener, to_stderr(settings.log.level, settings.log.format, settings.log.audit):
         try:
             app = build(settings, os.environ)
-            run(lambda: serve(app, [listener], ready))
+            app.prepare.append(put_in_place)
+            run(lambda: serve(app, [listener], ready, tls=secured))
         except Locked as error:
             running = state.url()
             stop(f"{error}" + (f"; it said that it listens on {running}" if running else ""))
@@ -80,17 +107,19 @@ def _reachable(listener: socket.socket) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _line(url: str, key: str, port: int, state: DevState) -> bytes:
+def _line(url: str, key: str, ports: dict[str, int], state: DevState) -> bytes:
     """What tools read: one line, more members with later adapters."""
-    return orjson.dumps({"url": url, "key": key, "ports": {"http": port}, "data_dir": str(state.folder.absolute())})
+    told = {"url": url, "key": key, "ports": ports, "data_dir": str(state.folder.absolute())}
+    return orjson.dumps({**told, "powerstore": {"user": USER, "password": key}})
 
 
-def _banner(url: str, key: str, state: DevState) -> str:
+def _banner(url: str, key: str, ports: dict[str, int], state: DevState) -> str:
     here = "" if state.folder == default_folder() else f" --data-dir {shlex.quote(str(state.folder))}"
+    secure = f"\n    tls     https://localhost:{ports['https']}/" if "https" in ports else ""
     return f"""
   asyncid-hub is running
 
-    page    {url}/
+    page    {url}/{secure}
     key     {key}
     data    {state.folder}
 

@@ -14,23 +14,33 @@ from hub.cli.ending import plainly
 @click.option("--config", "file", type=click.Path(path_type=Path), required=True, help="The TOML file.")
 @click.option("--host", help="Address to listen on; over the file's.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port; over the file's.")
+@click.option("--tls-self-signed", is_flag=True, help="Add a TLS port with a certificate of the hub's own making.")
+@click.option("--tls-port", type=click.IntRange(0, 65535), help="The TLS port; over the file's.")
 @click.option("--fd", type=click.IntRange(0), help="A listening socket held outside, by its file descriptor.")
-def command(file: Path, host: str | None, port: int | None, fd: int | None) -> None:
+def command(
+    file: Path, host: str | None, port: int | None, tls_self_signed: bool, tls_port: int | None, fd: int | None
+) -> None:
     """Run a hub with a configuration. A port that is taken is an error: it never moves.
 
     With --fd, or a socket passed by systemd, those who connect during a restart wait instead of being refused.
     """
     from hub.app import build
     from hub.logs import to_stderr
+    from hub.ports.clock import SystemClock
     from hub.serving import bind, held_outside, raise_file_limit, run, serve
     from hub.settings import load
+    from hub.tls import context_of
 
     with plainly():
-        settings = load(file, os.environ, {"server": {"host": host, "port": port}})
+        tls = {"self_signed": tls_self_signed or None, "port": tls_port}
+        settings = load(file, os.environ, {"server": {"host": host, "port": port}, "tls": tls})
         raise_file_limit()
         outside = held_outside(fd, os.environ)
         sockets = outside or [bind(settings.server.host, settings.server.port, settings.server.backlog)]
-        places = ", ".join(str(listener.getsockname()) for listener in sockets)
+        context = context_of(settings, settings.server.host, SystemClock().now())
+        secured = [] if context is None else [(bind(settings.server.host, settings.tls.port), context)]
+        sockets, everywhere = list(sockets), [*sockets, *(listener for listener, _ in secured)]
+        places = ", ".join(str(listener.getsockname()) for listener in everywhere)
         with to_stderr(settings.log.level, settings.log.format, settings.log.audit):
             app = build(settings, os.environ)
-            run(lambda: serve(app, sockets, lambda: app.said_ready(places), outside=bool(outside)))
+            run(lambda: serve(app, sockets, lambda: app.said_ready(places), outside=bool(outside), tls=secured))

@@ -59,6 +59,8 @@ class Access:
         self._buckets: dict[str, TokenBucket] = {}
         self._watchers: dict[str, dict[int, Callable[[], None]]] = {}
         self._next_watcher = 0
+        self.serves_else: Callable[[str], bool] = _no_other
+        """Whether something that is no key, but acts as one, opens the door now: users, by `user:<id>`."""
         directory.follow(Kind.KEY, self._key_changed)
         directory.follow(Kind.APPLICATION, self._tenant_changed)
         directory.follow(Kind.ACCOUNT, self._tenant_changed)
@@ -151,7 +153,7 @@ class Access:
     def serves(self, key_id: str) -> bool:
         """Whether the key is known and opens the door now: neither revoked nor disabled, nor its tenants."""
         key = self._keys.get(key_id)
-        return key is not None and self._serves(key)
+        return self._serves(key) if key is not None else self.serves_else(key_id)
 
     def watch(self, key_id: str, revoked: Callable[[], None]) -> Callable[[], None]:
         """Call `revoked` once, when the key is revoked or disabled; at once if it is. Returns the unwatch."""
@@ -174,7 +176,7 @@ class Access:
         bucket = self._buckets.get(principal.key_id)
         if bucket is None:
             bucket = TokenBucket(self._limits.calls_per_second, self._limits.burst, self._clock)
-            if principal.key_id in self._keys:
+            if principal.key_id in self._keys or self.serves_else(principal.key_id):
                 self._buckets[principal.key_id] = bucket
         wait = bucket.take(n)
         if wait:
@@ -289,6 +291,10 @@ class Access:
         application = self._directory.application(key.application)
         account = self._directory.account(key.account)
         return not (application is None or application.disabled or account is None or account.disabled)
+
+
+def _no_other(key_id: str) -> bool:
+    return False
 
 
 def _words(scopes: Collection[Scope]) -> list[str]:

@@ -10,9 +10,11 @@ from hub.core.dispatch import Dispatch
 from hub.model.call import CallState, Stage
 from hub.model.errors import NotFound
 from hub.model.ids import CallId
+from hub.model.job import facets_of
 from hub.model.principal import Principal
+from hub.model.query import Query
 from hub.ports.clock import Clock
-from hub.ports.engine import CallQuery, Journal
+from hub.ports.engine import CallQuery, JobPage, Journal
 
 
 class Calls:
@@ -35,6 +37,18 @@ class Calls:
         return await self._journal.list(
             replace(query, account=principal.account, application=principal.application)
         )
+
+    async def job(self, account: str, device: str, job: str) -> CallState:
+        """The call of an account behind a job of one of its arrays, whichever its application. Raises NotFound."""
+        state = await self._journal.get(CallId(job))
+        spec = None if state is None else state.call.spec
+        if state is None or spec is None or (spec.account, spec.device) != (account, device) or not facets_of(spec):
+            raise NotFound(f"Instance with id {job} was not found.", code="unknown-instance")
+        return state
+
+    async def jobs(self, account: str, device: str, query: Query) -> JobPage:
+        """A page of the jobs of an array of the account. Raises OutOfRange."""
+        return await self._journal.jobs(account, device, query)
 
     async def wait_end(self, call: CallId, until: float) -> CallState | None:
         """The call once it has ended, or as it stands at monotonic `until`; None if there is no such call."""

@@ -46,7 +46,7 @@ class Dispatch:
         stats: Stats,
         cache: Cache | None = None,
     ) -> None:
-        self.cache = cache or Cache(clock)
+        self.cache = Cache(clock) if cache is None else cache
         self.journal = journal
         self.adapters = adapters
         self.clock = clock

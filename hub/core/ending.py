@@ -85,7 +85,8 @@ def after_error(call: Call, error: CallError, retries_used: int) -> Step:
 
 
 def _of_error(ending: Ending, error: CallError) -> Outcome:
-    return Outcome(ending, error.status, error=error.code, native={"detail": error.detail} if error.detail else {})
+    native = {name: text for name, text in (("detail", error.detail), ("word", error.word)) if text}
+    return Outcome(ending, error.status, error=error.code, native=native)
 
 
 def made(ending: Ending, word: str | None = None, status: int | None = None) -> Outcome:

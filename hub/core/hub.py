@@ -25,6 +25,7 @@ from hub.core.intake import Intake
 from hub.core.limits import Limits
 from hub.core.observe import Observing
 from hub.core.presence import PresenceBook
+from hub.core.reads import Reads
 from hub.core.recovery import Recovery
 from hub.core.stats import Stats
 from hub.core.sweep import Sweep
@@ -90,6 +91,7 @@ class Hub:
             self.incarnation, self.limits, self.stats,
         )
         self.unanswered = Unanswered(self.intake, self.directory, self.adapters, self.cache, clock)
+        self.reads = Reads(self.intake, self.adapters, clock)
         self.sweep = Sweep(engine, self.dispatch, self.presence, clock, self.limits)
 
     @asynccontextmanager
@@ -109,11 +111,11 @@ class Hub:
             # Adapters are known before the calls are, since lanes are the adapters' words, but start after them.
             self.adapters.update({name: adapter for name, (adapter, _) in self._configured.items()})
             await recovery.load()
+            self.presence.block_disabled()
             try:
                 await self._start_adapters()
                 self.dispatch.go(self._tasks)
                 recovery.go()
-                self.presence.block_disabled()
                 self.observe.go(self._tasks)
                 self._tasks.create_task(self.sweep.run(), name="sweep")
                 self.intake.closed = None

@@ -37,7 +37,10 @@ from hub.model.errors import (
 )
 from hub.model.event import Position
 from hub.model.ids import CallId, CallIds, Incarnation
+from hub.model.job import facets_of
 from hub.model.principal import Principal
+from hub.model.schema import SCHEMA, Schema
+from hub.model.target import parse_target
 from hub.ports.adapter import Adapter, CallError, Checks, DeviceRequest
 from hub.ports.clock import Clock
 from hub.ports.engine import IdempotencyMark, Journal, Remembered
@@ -96,6 +99,8 @@ class Intake:
         self._ids = CallIds()
         self._checks: dict[str, Callable[[DeviceRequest], None] | None] = {}
         self.closed: Unavailable | None = Unavailable("the hub is starting", code="starting", retry_after=1)
+        self.schemas: Mapping[str, Schema] = {}
+        """What devices declare of themselves, by the name that their attribute `schema` holds."""
         self.vet_callback: Callable[[str], Awaitable[None]] = _no_callbacks
         """Raises Refusal for a callback address that the hub does not call; set by whoever delivers."""
 
@@ -255,12 +260,22 @@ class Intake:
         if device.id != spec.device:
             spec = replace(spec, device=device.id)
         self._within_limits(spec, queue_limit, queued)
+        self._match(spec, device)
         call = self._call(spec, device, now)
         adapter = self._adapters.get(device.adapter)
         if adapter is not None:
             self._check(adapter, call)
         queued[spec.device, spec.dialect] += 1
         return call
+
+    def _match(self, spec: CallSpec, device: Device) -> None:
+        """Refuse what the schema of the device does not have."""
+        schema = self.schemas.get(device.attrs.get(SCHEMA, "")) if self.schemas else None
+        if schema is None or spec.method == "INVOKE":
+            return
+        fault = schema.check(spec.method, parse_target(spec.target).segments, spec.payload)
+        if fault is not None:
+            raise fault.refusal
 
     def _within_limits(self, spec: CallSpec, queue_limit: int | None, queued: Counter[tuple[str, str]]) -> None:
         if len(spec.payload) > self._limits.payload:
@@ -283,8 +298,11 @@ class Intake:
             lane = adapter.lane(device.address)
         timeout = spec.timeout if spec.timeout is not None else timeout
         expiry = spec.expiry if spec.expiry is not None else timeout
+        id = self._ids.make(now)
+        if not spec.ref:
+            spec = replace(spec, ref=id)
         return Call(
-            id=self._ids.make(now),
+            id=id,
             spec=spec,
             adapter=device.adapter,
             address=device.address,
@@ -295,6 +313,7 @@ class Intake:
             timeout=timeout,
             deadline=now + expiry + timeout,
             stage=stage,
+            job=facets_of(spec) if device.is_array else None,
         )
 
     def _check(self, adapter: Adapter, call: Call) -> None:
@@ -327,10 +346,10 @@ def refusal_of(error: CallError) -> Refusal:
     """The refusal of what an adapter would not take."""
     match error.status:
         case 404:
-            return NotFound(error.detail or "no such resource", code="resource-not-found")
+            return NotFound(error.detail or "no such resource", code=error.word or "resource-not-found")
         case 405:
             return MethodNotAllowed(error.detail or "this resource does not take this method")
         case 413:
             return TooLarge(error.detail, code="payload-too-large")
         case _:
-            return BadRequest(error.detail or "the device cannot take this request")
+            return BadRequest(error.detail or "the device cannot take this request", code=error.word)

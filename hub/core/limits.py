@@ -32,6 +32,7 @@ class Limits:
     payload: int = 64 * KIB
     waiting: int = 1000
     pelion_waiting: int = 20
+    pelion_queue: int = 50_000_000
     running_per_account: int = 100_000
     calls_per_second: float = 5000.0
     burst: int = 10_000

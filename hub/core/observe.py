@@ -74,7 +74,7 @@ class Observing:
         self._adapters = adapters
         self._log = channel_log
         self._clock = clock
-        self._cache = cache or Cache(clock)
+        self._cache = Cache(clock) if cache is None else cache
         self._wants = Wants(directory, self.rules, self._stop)
         self._running: dict[Watched, _Running] = {}
         self._tasks: Tasks | None = None

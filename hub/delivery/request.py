@@ -71,16 +71,20 @@ def socket_key(scope: Any, prefix: str, *, bare: bool = False) -> str:
 
 def request_query(scope: Any) -> dict[str, str]:
     """The query by name; the last of equal names wins. Raises BadRequest for a key in the URL or a broken query."""
+    return dict(request_pairs(scope))
+
+
+def request_pairs(scope: Any) -> list[tuple[str, str]]:
+    """The query as it came, decoded, equal names and all. Raises as `request_query`."""
     raw: bytes = scope.get("query_string", b"")
     try:
         pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=_MOST_PARAMETERS)
     except ValueError:
         raise BadRequest("the query cannot be read", code="bad-query") from None
-    found = dict(pairs)
-    if any(name.lower() in _KEYS_IN_QUERY for name in found):
+    if any(name.lower() in _KEYS_IN_QUERY for name, _ in pairs):
         # URLs end up in logs, histories and Referer headers.
         raise BadRequest("a key is never taken from the URL", code="key-in-url")
-    return found
+    return pairs
 
 
 async def request_body(request: Request, limit: int) -> bytes:
@@ -114,6 +118,15 @@ def repetition(scope: Any, body: bytes) -> Idempotency | None:
     if len(shown) > 1 or not 1 <= len(key) <= 255 or not all(0x21 <= char <= 0x7E for char in key):
         raise BadRequest("an Idempotency-Key has 1 to 255 visible ASCII characters", code="bad-idempotency-key")
     return Idempotency(key.decode("ascii"), _fingerprint(scope, body))
+
+
+def callback_url(scope: Any) -> str | None:
+    """The address of `Hub-Callback-Url`, for dialects whose bodies have no room for one; whether it may be called
+    is judged at intake. Raises BadRequest for more than one."""
+    shown = list(header_values(scope, b"hub-callback-url"))
+    if len(shown) > 1:
+        raise BadRequest("more than one Hub-Callback-Url header", code="several-callbacks")
+    return shown[0].decode("latin-1") if shown else None
 
 
 def _fingerprint(scope: Any, body: bytes) -> bytes:

@@ -10,10 +10,13 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hub.model.ids import CallId, Incarnation
 from hub.model.outcome import Outcome
+
+if TYPE_CHECKING:
+    from hub.model.job import JobFacets
 
 
 class Stage(enum.Enum):
@@ -49,7 +52,8 @@ class OnUncertain(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class CallSpec:
-    """What was asked, unjudged. `channel` is the full name `<application>/<name>`."""
+    """What was asked, unjudged. `channel` is the full name `<application>/<name>`; an empty `ref`
+    becomes the id of the call."""
 
     account: str
     application: str
@@ -77,7 +81,8 @@ class Call:
     """A call the hub answers for: it ends exactly once, whatever happens.
 
     `expires_at` bounds the wait before sending, `timeout` one attempt, `deadline` the whole:
-    accepted + expiry + timeout (decisions B1). `address` and `lane` are the adapter's words.
+    accepted + expiry + timeout (decisions B1). `address` and `lane` are the adapter's words. `job` puts the call into
+    the collection of jobs of its device; it is written with the call and not read back.
     """
 
     id: CallId
@@ -91,6 +96,7 @@ class Call:
     timeout: timedelta
     deadline: datetime
     stage: Stage = Stage.ACCEPTED
+    job: JobFacets | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

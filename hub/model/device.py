@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+ARRAY = "array"
+"""The type, and the kind of alias, that makes a device an array."""
+
 
 class Presence(enum.Enum):
     """Whether a device can be reached. UNKNOWN: nobody can tell before trying."""
@@ -60,3 +63,8 @@ class Device:
     boot: str | None = None
     attrs: Mapping[str, Any] = field(default_factory=dict)
     disabled: bool = False
+
+    @property
+    def is_array(self) -> bool:
+        """Whether it is an array: a storage system whose changing calls are its jobs."""
+        return self.type == ARRAY or ARRAY in self.aliases

@@ -9,7 +9,7 @@ HubError
   RevisionConflict                 a record changed since it was read
   Refusal                          the caller's request is refused; carries status and code word
     BadRequest NotAuthenticated NotAllowed NotFound Conflict IdempotencyConflict
-    TooLarge UnsupportedMedia NotAcceptable MethodNotAllowed Unprocessable TooMany Unavailable
+    TooLarge UnsupportedMedia NotAcceptable MethodNotAllowed Unprocessable TooMany Unavailable OutOfRange
 """
 
 from __future__ import annotations
@@ -138,6 +138,13 @@ class UnsupportedMedia(Refusal):
 
     status = 415
     code = "unsupported-media-type"
+
+
+class OutOfRange(Refusal):
+    """A page was asked for that there is not."""
+
+    status = 416
+    code = "bad-range"
 
 
 class Unprocessable(Refusal):

@@ -29,6 +29,7 @@ class Kind(enum.Enum):
     WANT = "want"
     CHANNEL = "channel"
     ENDPOINT = "endpoint"
+    SESSION = "session"
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,3 +48,22 @@ class Key:
     disabled: bool = False
     declared: bool = False
     revoked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Somebody who signs in by name and password and then acts as an application. Names need not be unique.
+
+    `array` is the device that is meant where the request names none. `digest` is the scrypt of the password with
+    `salt`; without one only a key of the application opens the door under this name.
+    """
+
+    id: str
+    name: str
+    application: str
+    account: str
+    array: str | None = None
+    salt: bytes = field(default=b"", repr=False)
+    digest: bytes = field(default=b"", repr=False)
+    disabled: bool = False
+    declared: bool = False

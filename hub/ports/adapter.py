@@ -70,18 +70,20 @@ class DeviceResponse:
 
 
 class CallError(Exception):
-    """There is no answer. `delivery` says whether the call may have reached the device."""
+    """There is no answer. `delivery` says whether the call may have reached the device; `word`, from `check`, is the
+    code word of the refusal where the usual one would say too little."""
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "ADAPTER_FAULT"
 
     def __init__(
-        self, detail: str = "", *, delivery: Delivery, retry_after: float | None = None
+        self, detail: str = "", *, delivery: Delivery, retry_after: float | None = None, word: str | None = None
     ) -> None:
         super().__init__(detail or self.code)
         self.detail = detail
         self.delivery = delivery
         self.retry_after = retry_after
+        self.word = word
 
 
 class NotConnected(CallError):

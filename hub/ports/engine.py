@@ -19,6 +19,7 @@ from hub.model.delivery import Delivery, DeliveryDraft
 from hub.model.event import ChannelInfo, Event, EventDraft, Page, Position
 from hub.model.ids import CallId, Incarnation
 from hub.model.outcome import Outcome
+from hub.model.query import Query, Stretch
 from hub.model.record import Kind, Record
 
 
@@ -73,6 +74,14 @@ class CallQuery:
     until: datetime | None = None
     after: CallId | None = None
     limit: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """A page of the jobs of one array, and its place among all that the query finds."""
+
+    states: tuple[CallState, ...]
+    place: Stretch
 
 
 class Journal(Protocol):
@@ -132,6 +141,11 @@ class Journal(Protocol):
 
     async def list(self, query: CallQuery) -> Sequence[CallState]:
         """A page of calls, newest first."""
+        ...
+
+    async def jobs(self, account: str, device: str, query: Query) -> JobPage:
+        """The calls of one device that were accepted with `job`, by a query of `model/job_shape.py`: as
+        `model/query.py` finds them; without an order the oldest first. Raises OutOfRange."""
         ...
 
     def open_calls(self) -> AsyncIterator[Sequence[CallState]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from ipaddress import ip_network
 from typing import Any
 
 from hub.core.access import KEY_FORM
+from hub.model.schema import Schema
 from hub.settings.schema import Settings, SettingsError, limits_of
 from hub.settings.secret import one_of
 
@@ -22,7 +24,7 @@ def contradictions(settings: Settings, environ: Mapping[str, str]) -> list[str]:
         wrong.append("server.port: must be 0 to 65535")
     if settings.server.backlog < 1:
         wrong.append("server.backlog: must be greater than 0")
-    for section in ("accounts", "applications", "keys", "adapters"):
+    for section in ("accounts", "applications", "keys", "adapters", "users", "schemas"):
         for id in getattr(settings, section):
             if _ID.fullmatch(id) is None:
                 wrong.append(f"{section}.{id}: an id has 1 to 64 letters, digits, dots, hyphens or underscores")
@@ -41,6 +43,9 @@ def contradictions(settings: Settings, environ: Mapping[str, str]) -> list[str]:
         _try(wrong, application_secret, settings, id, environ)
     _keys(wrong, settings, environ)
     _devices(wrong, settings, environ)
+    _users(wrong, settings, environ)
+    _powerstore(wrong, settings)
+    _tls(wrong, settings)
     _try(wrong, metrics_token, settings, environ)
     return wrong
 
@@ -62,6 +67,24 @@ def device_secret(settings: Settings, id: str, environ: Mapping[str, str]) -> st
     table = settings.devices[id]
     path = f"devices.{id}.secret"
     return one_of(path, table.secret, table.secret_file, table.secret_env, settings.folder, environ)
+
+
+def user_password(settings: Settings, id: str, environ: Mapping[str, str]) -> str | None:
+    """The declared password of a user, None when there is none."""
+    table = settings.users[id]
+    given, file, env = table.password, table.password_file, table.password_env
+    return one_of(f"users.{id}.password", given, file, env, settings.folder, environ)
+
+
+def schema_of(settings: Settings, name: str) -> Schema:
+    """The schema of a file. Raises SettingsError where it cannot be read."""
+    file = settings.schemas[name].file
+    try:
+        return Schema(json.loads((settings.folder / file).read_text(encoding="utf-8")))
+    except OSError as error:
+        raise SettingsError(f"schemas.{name}.file: {file} cannot be read: {error.strerror}") from None
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise SettingsError(f"schemas.{name}.file: {file} is no OpenAPI document in JSON: {error}") from None
 
 
 def application_secret(settings: Settings, id: str, environ: Mapping[str, str]) -> str | None:
@@ -107,6 +130,44 @@ def _devices(wrong: list[str], settings: Settings, environ: Mapping[str, str]) -
         elif addresses.setdefault(place, key) != key:
             wrong.append(f"{path}.address: is also that of devices.{addresses[place]}")
         _try(wrong, device_secret, settings, key, environ)
+        if device.schema:
+            _known(wrong, f"{path}.schema", "schemas", device.schema, settings.schemas)
+
+
+def _users(wrong: list[str], settings: Settings, environ: Mapping[str, str]) -> None:
+    for id, user in settings.users.items():
+        _known(wrong, f"users.{id}.application", "applications", user.application, settings.applications)
+        if ":" in user.name or not (user.name or id).isprintable():
+            wrong.append(f"users.{id}.name: has no colon and no control characters")
+        _try(wrong, user_password, settings, id, environ)
+    for name in settings.schemas:
+        _try(wrong, schema_of, settings, name)
+
+
+def _powerstore(wrong: list[str], settings: Settings) -> None:
+    table = settings.powerstore
+    if not 0 < table.wait <= 3600:
+        wrong.append("powerstore.wait: must be more than 0 and at most 3600")
+    if table.waiting < 1:
+        wrong.append("powerstore.waiting: must be greater than 0")
+    if not 60 <= table.session <= 86400:
+        wrong.append("powerstore.session: must be 60 to 86400")
+    for host, device in table.hosts.items():
+        _known(wrong, f"powerstore.hosts.{host}", "devices", device, settings.devices)
+
+
+def _tls(wrong: list[str], settings: Settings) -> None:
+    table = settings.tls
+    if not 0 <= table.port <= 65535:
+        wrong.append("tls.port: must be 0 to 65535")
+    if bool(table.certificate) != bool(table.key):
+        wrong.append("tls: certificate and key belong together")
+    if table.certificate and table.self_signed:
+        wrong.append("tls.self_signed: there is a certificate already")
+    for key in ("certificate", "key"):
+        name = getattr(table, key)
+        if name and not (settings.folder / name).is_file():
+            wrong.append(f"tls.{key}: there is no file {name}")
 
 
 def _known(wrong: list[str], path: str, section: str, id: str, known: Mapping[str, Any]) -> None:

@@ -80,6 +80,41 @@ class Callbacks(Table, frozen=True):
     allow: tuple[str, ...] = ()
 
 
+class Tls(Table, frozen=True):
+    """A further port that speaks TLS; there is one when a certificate is named or made."""
+
+    port: int = 8443
+    certificate: str = ""
+    key: str = ""
+    self_signed: bool = False
+
+
+class PowerStore(Table, frozen=True):
+    """The front that speaks the PowerStore REST API."""
+
+    wait: float = 100
+    waiting: int = 1000
+    session: float = 3600
+    hosts: dict[str, str] = {}
+
+
+class SchemaTable(Table, frozen=True):
+    """`[schemas.<name>]`."""
+
+    file: str
+
+
+class UserTable(Table, frozen=True):
+    """`[users.<id>]`; without a password only a key of the application opens the door under this name."""
+
+    application: str
+    name: str = ""
+    array: str | None = None
+    password: str | None = None
+    password_file: str | None = None
+    password_env: str | None = None
+
+
 class AccountTable(Table, frozen=True):
     """`[accounts.<id>]`."""
 
@@ -118,6 +153,8 @@ class DeviceTable(Table, frozen=True):
     type: str | None = None
     aliases: dict[str, str] = {}
     queue_mode: bool = False
+    schema: str = ""
+    verify_instances: bool = False
     secret: str | None = None
     secret_file: str | None = None
     secret_env: str | None = None
@@ -132,12 +169,16 @@ class Settings(Table, frozen=True):
     ops: Ops = Ops()
     admission: Admission = Admission()
     callbacks: Callbacks = Callbacks()
+    tls: Tls = Tls()
+    powerstore: PowerStore = PowerStore()
     limits: dict[str, int | float] = {}
     adapters: dict[str, dict[str, Any]] = {}
     accounts: dict[str, AccountTable] = {}
     applications: dict[str, ApplicationTable] = {}
     keys: dict[str, KeyTable] = {}
     devices: dict[str, DeviceTable] = {}
+    users: dict[str, UserTable] = {}
+    schemas: dict[str, SchemaTable] = {}
     folder: Path = Path()  # where relative paths start: the folder of the file. Not a key.
 
     @property

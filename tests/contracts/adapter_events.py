@@ -1,4 +1,4 @@
-"""Cases 20 to 35 of the adapter contract: presence, observations, bad input, restarts, health, jobs."""
+"""Cases 19 to 35 of the adapter contract: presence, observations, bad input, restarts, health, jobs."""
 
 from __future__ import annotations
 
@@ -24,12 +24,31 @@ from hub.ports.adapter import (
 from tests.contracts.adapter_case import OBSERVABLE, PLAIN, Case, refused, within
 
 STORM = [pytest.param(50, id="short"), pytest.param(1000, marks=pytest.mark.soak, id="full")]
-FUZZ = [pytest.param(500, id="short"), pytest.param(10_000, marks=pytest.mark.soak, id="full")]
-CYCLES = [pytest.param(100, id="short"), pytest.param(10_000, marks=pytest.mark.soak, id="full")]
+FUZZ = [
+    pytest.param(500, id="short"),
+    pytest.param(10_000, marks=[pytest.mark.soak, pytest.mark.timeout(900)], id="full"),
+]
+CYCLES = [
+    pytest.param(100, id="short"),
+    pytest.param(10_000, marks=[pytest.mark.soak, pytest.mark.timeout(900)], id="full"),
+]
 
 
 class AdapterEvents:
     """What every adapter promises of devices that come, tell and go."""
+
+    async def test_19_a_restart_of_a_device_ends_its_observations(self, case: Case) -> None:
+        double = await case.rig.device()
+        await case.ctx.seen(EventKind.REGISTERED, double.address)
+        _, observation = await case.observe(double)
+        await double.restart()
+        await case.ctx.seen(EventKind.REGISTERED, double.address, 2)
+
+        assert not observation.active
+        await observation.cancel()
+        await double.notify([b"to nobody"])
+        await case.barrier(double)
+        assert case.ctx.of(EventKind.NOTIFICATION, double.address) == []
 
     async def test_20_coming_changing_and_leaving_are_told_once_and_in_order(self, case: Case) -> None:
         double = await case.rig.device()
@@ -172,11 +191,9 @@ class AdapterEvents:
                 await double.gone()
                 await double.reconnect()
             data, text = case.rig.garbage(seed)
-            try:
-                await double.send_raw(data, text=text)
-            except Exception as gone:
-                assert "ConnectionClosed" in type(gone).__name__
-                await within(double.closed.wait())
+            await double.send_raw(data, text=text)
+            if hasattr(double, "settle"):
+                await double.settle()  # a connection may end with any message: the next one shall be read as well
 
         await case.barrier(other)
         await double.drop()

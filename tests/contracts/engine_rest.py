@@ -13,6 +13,7 @@ from hub.model.delivery import Delivery, DeliveryDraft
 from hub.model.errors import Locked, NotFound, RevisionConflict, StorageFailed
 from hub.model.event import Position
 from hub.model.record import Kind, Record
+from hub.ports.engine import LetterSearch
 from tests.contracts.engine_rig import CHANNEL, MINE, OWNERS, Running, note, numbers
 
 BIG = 1 << 40
@@ -91,6 +92,37 @@ class OutboxContract:
         assert len(await run.engine.outbox.dead("acme", limit=1)) == 1
         assert await run.engine.outbox.dead("zeta") == []
         assert all(row.dead for row in await run.engine.outbox.dead("acme"))
+
+    async def test_the_next_due_time_after_a_moment_is_told_whatever_is_due_already(self, run: Running) -> None:
+        [row] = await self.deliveries(run, "a")
+        assert await run.engine.outbox.next_due(run.clock.now()) is None
+        call = await run.sent()
+        later = run.clock.now() + timedelta(seconds=5)
+        await run.finish(call, note(1), deliveries=[DeliveryDraft("b", "acme", 0, later)])
+        assert await run.engine.outbox.next_due() == row.due_at
+        assert await run.engine.outbox.next_due(run.clock.now()) == later
+        assert await run.engine.outbox.next_due(later) is None
+
+    async def test_dead_letters_are_found_by_id_by_range_by_time_by_application_and_by_page(self, run: Running) -> None:
+        rows = await self.deliveries(run, "a", "b", "c", "d")
+        born = run.clock.now()
+        for row in rows:
+            await run.engine.outbox.failed(row.id, "gone", None)
+            run.clock.advance(10)
+        first, second, third, fourth = (row.id for row in rows)
+
+        async def found(search: LetterSearch, limit: int = 100) -> list[int]:
+            return [row.id for row in await run.engine.outbox.dead("acme", None, limit, search)]
+
+        assert await found(LetterSearch(ids=(third, first, 10**9))) == [third, first]
+        assert await found(LetterSearch(first=second, last=third)) == [third, second]
+        seconds = timedelta(seconds=10)
+        assert await found(LetterSearch(since=born + seconds, until=born + 3 * seconds)) == [third, second]
+        assert await found(LetterSearch(application=CHANNEL.partition("/")[0])) == [fourth, third, second, first]
+        assert await found(LetterSearch(application=CHANNEL[0])) == [], "a part of a name is another name"
+        [last] = await run.engine.outbox.dead("acme", None, 1, LetterSearch(first=second, last=third))
+        assert last.dead_at == born + 2 * seconds
+        assert await found(LetterSearch(after=(last.dead_at, last.id)), 1) == [second]
 
     async def test_a_replayed_letter_carries_the_same_event(self, run: Running) -> None:
         [row] = await self.deliveries(run, "a")

@@ -12,7 +12,7 @@ import pytest
 
 import adapters
 from tests.contracts.adapter_calls import AdapterCalls
-from tests.contracts.adapter_case import Case
+from tests.contracts.adapter_case import Case, within
 from tests.contracts.adapter_core import AdapterCore, under  # noqa: F401  (a fixture)
 from tests.contracts.adapter_events import AdapterEvents
 from tests.contracts.context import ContextDouble
@@ -53,7 +53,7 @@ async def case(request: pytest.FixtureRequest, made: Any, tmp_path: Path) -> Asy
         yield Case(rig, ctx, tmp_path)
     finally:
         ctx.release_accept()
-        await rig.close()
+        await within(rig.close(), 10)
     async with asyncio.timeout(5):
         while left := [task for task in asyncio.all_tasks() - before if not _of_the_runner(task)]:
             await asyncio.wait(left)

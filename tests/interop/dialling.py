@@ -74,6 +74,10 @@ class DialledDevice:
         """Answer nothing by itself from now on."""
         self._double.hold()
 
+    def go(self) -> None:
+        """Answer by itself again."""
+        self._double.go()
+
     def asked(self) -> Asked:
         """The next call that reached it while it holds."""
         return self._portal.call(self._double.asked)

@@ -24,6 +24,7 @@ from hub.delivery.listening import Listening
 from hub.delivery.outgoing.guard import Guard
 from hub.delivery.outgoing.outgoing import Outgoing
 from hub.dialects.native.routes import routes as native_routes
+from hub.dialects.pelion.channel_service import ChannelService
 from hub.dialects.pelion.routes import routes as pelion_routes
 from hub.model.call import CallState
 from hub.model.ids import CallId
@@ -46,6 +47,10 @@ class Front:
     def __init__(self, core: Core, listening: Listening, port: int, session: aiohttp.ClientSession) -> None:
         self.core = core
         self.outgoing: Outgoing
+        self.pelion: ChannelService
+        self.listener: socket.socket
+        self.record_written = asyncio.Event()
+        core.hub.directory.follow(Kind.CHANNEL, lambda *_: self.record_written.set())
         self.listening = listening
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
@@ -166,13 +171,19 @@ async def running_front(
         listening = Listening(hub.channels, hub.engine.log, hub.limits, hub.clock, hub.access.watch)
         outgoing = Outgoing(hub, guard or Guard(core.clock, LOOPBACK), luck=lambda: 0.5)
         native = native_routes(hub, listening, outgoing=outgoing)
-        app = Starlette(routes=[*native, *pelion_routes(hub, listening)])
+        pelion = ChannelService(hub, listening, outgoing.guard)
+        app = Starlette(routes=[*native, *pelion_routes(hub, listening, service=pelion)])
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
         outgoing.guard.own_ports.add(listener.getsockname()[1])
-        async with _served(app, listener, hub.limits), aiohttp.ClientSession() as session, _running(outgoing.run):
+        async with (
+            _served(app, listener, hub.limits),
+            aiohttp.ClientSession() as session,
+            _running(outgoing.run),
+            _running(pelion.run),
+        ):
             front = Front(core, listening, listener.getsockname()[1], session)
-            front.outgoing = outgoing
+            front.outgoing, front.pelion, front.listener = outgoing, pelion, listener
             yield front
             listening.openings.drain()
             hub.calls.wake_waiters()

@@ -64,7 +64,8 @@ class Receiver:
             body = await request.read()
             self.got.put_nowait(Got(request.method, request.path_qs, dict(request.headers), body))
             await self.let_go.wait()
-            return web.Response(status=self.statuses.get(request.path, self.status), headers=self.headers, body=self.body)
+            status = self.statuses.get(request.path, self.status)
+            return web.Response(status=status, headers=self.headers, body=self.body)
         finally:
             self.under_way -= 1
 

@@ -55,20 +55,20 @@ async def settled(core: Core, failed: int) -> None:
     """Return when this many attempts have failed and that is on disk."""
     async with asyncio.timeout(5):
         while core.hub.stats.callbacks_failed < failed:
-            await asyncio.sleep(0)
+            await core.settle()
     await core.settle()
 
 
 async def taken(core: Core, count: int) -> None:
     async with asyncio.timeout(5):
         while core.hub.stats.callbacks_taken < count:
-            await asyncio.sleep(0)
+            await core.settle()
 
 
 async def dead(front: Front, count: int, **query: Any) -> list[Any]:
     async with asyncio.timeout(5):
         while front.core.hub.stats.callbacks_dead < count:
-            await asyncio.sleep(0)
+            await front.core.settle()
     search = "&".join(f"{name}={value}" for name, value in query.items())
     answer = await front.ask("GET", f"/v1/dead-letters?{search}")
     assert answer.status == 200, answer
@@ -143,6 +143,21 @@ async def test_a_call_by_the_stream_is_called_back_too(front: Front, receiver: R
 
     problem = next(answer["problem"] for answer in answers if answer["type"] == "error")
     assert (problem["status"], problem["type"]) == (422, "urn:hub:problem:callback-address")
+
+
+async def test_a_connect_device_request_names_its_callback_in_a_header(front: Front, receiver: Receiver) -> None:
+    path, body = "/v2/device-requests/lamp?async-id=mine", {"method": "GET", "uri": "/5/0/1"}
+    answer = await front.ask("POST", path, body, headers={"Hub-Callback-Url": f"{receiver.url}/v2"})
+    got = await receiver.next()
+    denied = await front.ask("POST", path, body, headers={"Hub-Callback-Url": "http://10.0.0.1/"})
+    await front.core.settle()
+    ended = front.core.hub.stats.accepted
+
+    assert (answer.status, got.method, got.path) == (202, "POST", "/v2")
+    [response] = got.json["async-responses"]
+    assert (response["id"], response["status"], response["payload"]) == ("mine", 200, "MjEuNQ==")
+    assert (denied.status, denied.text) == (422, "CALLBACK_ADDRESS")
+    assert ended == 1
 
 
 # Refused at once.

@@ -134,13 +134,20 @@ QUERIES = st.lists(
                 "offset",
                 "from",
                 "presence",
+                "filter",
+                "order",
+                "include",
+                "cacheOnly",
+                "noResp",
                 "key",
                 "name",
                 "device",
                 "ref",
             ]
         ),
-        st.text(max_size=12) | st.sampled_from(["0", "1", "-1", "9" * 30, "done", "2026-01-01T00:00:00Z", "now"]),
+        st.text(max_size=12) | st.sampled_from(
+            ["0", "1", "-1", "9" * 30, "done", "2026-01-01T00:00:00Z", "now", "true", "ASC", "state=x", "etag__gte=x"]
+        ),
     ),
     max_size=4,
 ).map(
@@ -176,6 +183,13 @@ PELION = st.sampled_from(
         "/v2/notification/websocket",
         "/v2/notification/channel",
         "/v2/notification/websocket-connect",
+        "/v2/endpoints",
+        "/v2/endpoints/lamp",
+        "/v2/endpoints/lamp/5/0/1",
+        "/v2/endpoints/x//5",
+        "/v2/subscriptions",
+        "/v2/subscriptions/lamp",
+        "/v2/subscriptions/lamp//5/0/1",
         "/v2",
     ]
 ) | st.binary(max_size=12).map(lambda raw: "/v2/" + quote(raw, safe="/"))
@@ -256,3 +270,22 @@ def test_the_connect_front_answers_anything_with_its_answer_or_a_word(
     if answer.status >= 400:
         assert answer.headers["content-type"] == "text/plain; charset=utf-8"
         assert method == "HEAD" or WORD.fullmatch(answer.told.decode()), answer.told
+
+
+@EXAMPLES
+@given(
+    method=METHODS,
+    path=st.sampled_from(["/v3/devices/", "/v3/devices", "/v3/devices/lamp/", "/v3/devices/x", "/v3"])
+    | st.binary(max_size=12).map(lambda raw: "/v3/" + quote(raw, safe="/")),
+    query=QUERIES,
+    headers=HEADERS,
+)
+def test_the_device_directory_answers_anything_with_its_answer_or_an_error_object(
+    port: int, method: str, path: str, query: str, headers: dict[str, str]
+) -> None:
+    answer = ask(port, method, with_query(path, query), headers, b"")
+
+    assert answer.status < 500, (answer.status, answer.told)
+    if answer.status >= 400 and method != "HEAD":
+        told = json.loads(answer.told)
+        assert (told["object"], told["code"]) == ("error", answer.status)

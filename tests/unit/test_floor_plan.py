@@ -23,9 +23,10 @@ PLAN: dict[str, tuple[int, set[str]]] = {
     "hub.delivery": (4, {"aiohttp", "anyio", "starlette", "orjson", "msgpack", "uvicorn", "yarl"}),
     "hub.dialects.native": (5, {"anyio", "starlette", "orjson", "msgpack", "msgspec"}),
     "hub.dialects.pelion": (5, {"anyio", "starlette", "orjson", "msgpack", "msgspec"}),
+    "hub.dialects.powerstore": (5, {"anyio", "starlette", "orjson"}),
     "hub.server": (5, {"uvicorn", "httptools", "starlette", "websockets"}),
     "hub.client": (5, {"aiohttp", "orjson"}),
-    "hub": (6, {"aiohttp", "click", "msgspec", "orjson", "prometheus_client", "starlette", "structlog", "uvicorn",
+    "hub": (6, {"aiohttp", "click", "cryptography", "msgspec", "orjson", "prometheus_client", "starlette", "structlog", "uvicorn",
                 "uvloop"}),
 }  # fmt: skip
 # A double of a device needs what real devices and servers are made of; the hub never imports it.

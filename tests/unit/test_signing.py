@@ -51,6 +51,8 @@ def test_a_fresh_secret_has_32_bytes_and_is_never_the_same() -> None:
     assert {len(base64.b64decode(secret.removeprefix(PREFIX))) for secret in made} == {32}
 
 
-@pytest.mark.parametrize(("secret", "key"), [("whsec_AAEC", b"\0\1\2"), ("plain words", b"plain words"), ("whsec_?", b"whsec_?")])
+@pytest.mark.parametrize(
+    ("secret", "key"), [("whsec_AAEC", b"\0\1\2"), ("plain words", b"plain words"), ("whsec_?", b"whsec_?")]
+)
 def test_a_declared_secret_of_another_form_is_used_as_it_is(secret: str, key: bytes) -> None:
     assert key_of(secret) == key

@@ -8,10 +8,13 @@ from collections.abc import AsyncIterator, Awaitable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+from adapters.lwm2m import codec
 from adapters.lwm2m.adapter import LwM2MAdapter
+from adapters.lwm2m.block import Block, block_of
 from adapters.lwm2m.codec import ACK, Message, decode
 from adapters.lwm2m.double import DeviceDouble
 from adapters.lwm2m.net import MemoryEndpoint, Net
+from adapters.lwm2m.option import BLOCK2, ETAG
 from adapters.lwm2m.settings import LwM2MSettings
 from hub.ports.adapter import DeviceRequest, DeviceResponse
 from tests.clock import ManualClock
@@ -129,3 +132,24 @@ async def field(**more: Any) -> AsyncIterator[Field]:
 def answering(code: int, options: list[tuple[int, bytes]] | None = None, payload: bytes = b"") -> Any:
     """What a double's `answers` takes to answer everything alike."""
     return lambda message, body: Message(ACK, code, 0, b"", options or [], payload)
+
+
+class Blocks:
+    """A device that takes and gives in blocks of its own size, and may change its mind."""
+
+    def __init__(self, body: bytes = b"", exponent: int = 6) -> None:
+        self.body = body
+        self.exponent = exponent
+        self.etag = b"1"
+        self.taken = b""
+        self.wholes = 0
+        self.refuse: list[int] = []
+        self.sizes: list[int] = []
+
+    def __call__(self, message: Message, payload: bytes) -> Message:
+        wanted = block_of(message.first(BLOCK2)) or Block(0, False, self.exponent)
+        block = Block(wanted.number, False, min(wanted.exponent, self.exponent))
+        part = self.body[block.start : block.start + block.size]
+        more = block.start + block.size < len(self.body)
+        options = [(ETAG, self.etag), (BLOCK2, Block(block.number, more, block.exponent).encode())]
+        return Message(ACK, codec.CONTENT, 0, b"", options, part)

@@ -34,7 +34,7 @@ async def case(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
         yield Case(rig, ctx, tmp_path)
     finally:
         ctx.release_accept()
-        await rig.close()
+        await within(rig.close(), 10)
     assert ctx.tasks == 0
 
 
@@ -349,6 +349,17 @@ async def test_a_flood_of_frames_is_read_at_the_allowed_rate(case: Case) -> None
         await double.until(lambda allowed=allowed: len(double.acked) == allowed)  # type: ignore[misc]
 
 
+async def test_the_adapter_has_a_limit_of_its_own_behind_a_server_that_takes_more(case: Case) -> None:
+    rig = rig_of(case)
+    await rig.unserve()
+    rig.server_takes = 2 * rig.too_big
+    await rig.serve(case.clock)
+    double = await rig.device()
+    await double.send_raw(bytes(rig.too_big))
+    assert await closed(double) == 1009
+    assert double.bye is not None and double.bye.code == 1009
+
+
 async def test_a_frame_that_only_the_hub_sends_ends_the_connection(case: Case) -> None:
     double = await rig_of(case).device()
     await double.send(Unknown(77))
@@ -358,6 +369,14 @@ async def test_a_frame_that_only_the_hub_sends_ends_the_connection(case: Case) -
 
 
 # -- the way out --------------------------------------------------------------------------------
+
+
+async def test_a_device_that_signed_off_registers_anew_in_the_same_life(case: Case) -> None:
+    double = await rig_of(case).device()
+    await double.leave()
+    assert double.close_code == 1000
+    await double.reconnect()
+    assert [event.kind.value for event in case.ctx.events] == ["registered", "deregistered", "registered"]
 
 
 async def test_a_stopping_hub_tells_devices_to_come_back_and_says_nothing_of_them(case: Case) -> None:

@@ -29,7 +29,7 @@ from hub.ports.engine import Outbox, Ringing
 
 PAGE = 256
 MOST_HELD = 4096
-MOST_PER_ENDPOINT = 64
+MOST_PER_ENDPOINT = 128
 LONGEST_SLEEP = 60.0
 STORAGE_PAUSE = 1.0
 MOST_GONE = 1024
@@ -74,6 +74,7 @@ class Courier:
         self._luck = luck
         self._queues: dict[str, _Queue] = {}
         self._held: set[int] = set()
+        self._passed: set[int] = set()
         self._settled: set[int] = set()
         self._tenants: Counter[str] = Counter()
         self._gone: dict[tuple[str, str | None], datetime] = {}
@@ -149,7 +150,7 @@ class Courier:
             self._arm(self._clock.monotonic() + STORAGE_PAUSE)
 
     async def _fetch(self, now: datetime) -> bool:
-        """Take due rows into memory; whether there were new ones. Endpoints that have some are not asked for more."""
+        """Take due rows into memory; whether there may be more. Endpoints that have some are not asked for more."""
         known = []
         for queue in self._queues.values():
             if queue.waiting or self._window(queue) <= 0:
@@ -158,23 +159,32 @@ class Courier:
             else:
                 queue.passed_over = False
         self._settled.clear()
-        rows = await self._outbox.due(now, PAGE + len(self._held), known)
+        page = PAGE + len(self._held)
+        rows = await self._outbox.due(now, page, known)
         new = False
         for row in rows:
-            # A row that was settled while the reader looked is still in what it saw.
-            if row.id in self._held or row.id in self._settled:
+            if row.id in self._held:
+                # Most likely under way; but it may be over and due anew (a replay), so look again after it.
+                self._passed.add(row.id)
                 continue
-            queue = self._queues.get(row.endpoint)
-            if queue is None:
-                application = row.channel.partition("/")[0]
-                queue = self._queues[row.endpoint] = _Queue(row.endpoint, application)
+            if row.id in self._settled:
+                # Settled while the reader looked: what it saw is old.
+                self._look_again = True
+                continue
+            queue = self._queue_of(row)
             if len(queue.waiting) < MOST_PER_ENDPOINT:
                 queue.waiting.append(row)
                 self._held.add(row.id)
                 new = True
             else:
                 queue.passed_over = True
-        return new
+        return new and len(rows) >= page
+
+    def _queue_of(self, row: Delivery) -> _Queue:
+        queue = self._queues.get(row.endpoint)
+        if queue is None:
+            queue = self._queues[row.endpoint] = _Queue(row.endpoint, row.channel.partition("/")[0])
+        return queue
 
     def _sleep(self, due: datetime | None) -> None:
         if due is not None and due <= self._clock.now():
@@ -217,9 +227,9 @@ class Courier:
         self.under_way += 1
         task = tasks.create_task(self._carry(delivery, attempts), "delivery")
         # Not a finally of the task: one that is cancelled before its first step never gets there.
-        task.add_done_callback(lambda _: self._over(queue, delivery))
+        task.add_done_callback(lambda task: self._over(queue, delivery, task))
 
-    def _over(self, queue: _Queue, delivery: Delivery) -> None:
+    def _over(self, queue: _Queue, delivery: Delivery, task: asyncio.Task[bool]) -> None:
         queue.under_way -= 1
         self.under_way -= 1
         self._tenants[queue.application] -= 1
@@ -227,8 +237,10 @@ class Courier:
             del self._tenants[queue.application]
         self._held.discard(delivery.id)
         self._settled.add(delivery.id)
-        if queue.passed_over and not queue.waiting:
+        there = task.cancelled() or task.exception() is not None or task.result()
+        if (there and delivery.id in self._passed) or (queue.passed_over and not queue.waiting):
             self._look_again = True
+        self._passed.discard(delivery.id)
         if not queue.under_way and not queue.waiting and self._queues.get(queue.endpoint) is queue:
             del self._queues[queue.endpoint]
         self._wake.set()
@@ -237,21 +249,24 @@ class Courier:
 
     # -- one delivery ----------------------------------------------------------------------------
 
-    async def _carry(self, delivery: Delivery, attempts: Attempts) -> None:
+    async def _carry(self, delivery: Delivery, attempts: Attempts) -> bool:
+        """One attempt and what is written of it; whether the row is still there."""
         try:
             tried = await self._attempt(delivery, attempts)
         except StorageFailed as failure:
             # Nothing was sent, and it is no fault of the receiver's.
             log.warning("a delivery cannot be read, trying again: %s", failure)
             await self._clock.sleep_until(self._clock.monotonic() + STORAGE_PAUSE)
-            self._look()
-            return
+            self._passed.add(delivery.id)
+            return True
         except Exception as error:
             # Whatever it is, the row must move on: unsettled it would be due again at once, for ever.
             log.exception("delivery %d", delivery.id)
             tried = Tried(Result.FAILED, f"the hub failed ({type(error).__name__})")
-        if tried is not None:
-            await self._settle(delivery, tried)
+        if tried is None:
+            return False
+        await self._settle(delivery, tried)
+        return tried.result is not Result.TAKEN
 
     async def _attempt(self, delivery: Delivery, attempts: Attempts) -> Tried | None:
         event = await self._outbox.event(delivery.id)

@@ -93,10 +93,10 @@ class Guard:
             raise _denied("a callback URL begins with http:// or https://")
         if not host or not port:
             raise _denied("a callback URL names a host, and a port from 1 to 65535 if any")
-        if url.user is not None or url.password is not None or "@" in url.raw_authority:
+        if url.user is not None or url.password is not None or "@" in _authority(text):
             raise _denied("a callback URL has no credentials")
         ip = _literal(host)
-        if ip is None and _NAME.fullmatch(host) is None:
+        if ip is None and _NAME.fullmatch(str(url.raw_host)) is None:
             raise _denied("a callback URL names a host by letters, digits, hyphens and dots, or by its address")
         if ip is not None and not self.allowed(ip, port):
             raise _denied("this address is not allowed")
@@ -151,6 +151,11 @@ class Guard:
         if not self.allowed(ipaddress.ip_address(sockaddr[0]), int(sockaddr[1])):
             raise NotAllowedAddress
         return socket.socket(family, kind, proto)
+
+
+def _authority(text: str) -> str:
+    """What stands between the slashes and the path, as it was written: parsers forget an empty user."""
+    return re.split(r"[/?#]", text.partition("://")[2], maxsplit=1)[0]
 
 
 def _denied(detail: str) -> Unprocessable:

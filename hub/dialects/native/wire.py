@@ -24,7 +24,7 @@ from hub.model.principal import Principal
 from hub.model.target import MAX_TARGET, parse_target
 
 DIALECT = "native"
-METHODS = ("GET", "PUT", "POST", "DELETE", "INVOKE")
+METHODS = ("GET", "PUT", "POST", "PATCH", "DELETE", "INVOKE")
 
 LEAST_SECONDS = 0.1
 MOST_RETRIES = 10

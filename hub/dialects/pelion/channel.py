@@ -1,7 +1,7 @@
 """The notification channels of all applications: which there is, where its reader stands, and when it ends.
 
-A channel is a view of the application's default channel (decisions G): the log and its other listeners never notice that
-it comes and goes. The position is a stored reader of that channel; when the record goes, the head is stored, so
+A channel is a view of the application's default channel (decisions G): the log and its other listeners never notice
+that it comes and goes. The position is a stored reader of that channel; when the record goes, the head is stored, so
 that the next one begins after what was lost with it.
 """
 
@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import anyio
 
@@ -23,7 +24,7 @@ from hub.delivery.openings import Opening
 from hub.dialects.pelion.channel_life import Life
 from hub.dialects.pelion.record import PelionChannel, channel_of, channel_record
 from hub.dialects.pelion.view import PelionView
-from hub.dialects.pelion.wire import CALLBACK, PULL, WEBSOCKET, Serialization
+from hub.dialects.pelion.wire import PULL, WEBSOCKET, Serialization
 from hub.model.errors import BadRequest, NotFound, StorageFailed
 from hub.model.event import Gap, Position
 from hub.model.principal import Principal
@@ -93,7 +94,7 @@ class PelionChannels:
         clock, life = self._hub.clock, self.life(found.application)
         if life.seen is None:
             life.seen = min(clock.monotonic(), monotonic_at(clock, found.seen))
-        if life.openings:
+        if life.polling or self.connected(found.application):
             return False
         now = clock.monotonic()
         longest = IDLE.get(found.kind, QUIET)
@@ -135,10 +136,18 @@ class PelionChannels:
         life = self.life(principal.application)
         async with life.lock:
             before = await self._present(principal.application, PULL)
-            life.seen = self._hub.clock.monotonic()
             if before is None and life.cooling:
                 return PelionView(Serialization(), life.deleted_at)
-            return (before or await self._make(principal, None, PULL, None, "", {})).view
+            before = before or await self._make(principal, None, PULL, None, "", {})
+            life.polling = True
+            return before.view
+
+    def polled(self, application: str) -> None:
+        """The poll that `pull` began is over."""
+        life = self.life(application)
+        if life.polling:
+            life.polling = False
+            life.seen = self._hub.clock.monotonic()
 
     async def delete(self, application: str, kind: str) -> None:
         """Remove the channel; its queue is lost and its sockets are closed. Raises NotFound."""
@@ -164,24 +173,25 @@ class PelionChannels:
                 await self._remove(found)
             life.deleted_at = (await self.channel(principal.application, principal.account)).position
             life.cool(COOLDOWN)
-            life.end(DELETED, "the channel was deleted")
+            life.end_polls(DELETED, "the channel was deleted")
             return found is not None
 
-    async def write(self, channel: PelionChannel) -> bool:
-        """Store a channel in another state; False, storing nothing, if it was registered anew or removed meanwhile."""
+    async def revise(self, channel: PelionChannel, **changes: Any) -> PelionChannel | None:
+        """Store these members anew; None, storing nothing, if the channel was registered anew or removed meanwhile."""
         async with self.life(channel.application).lock:
             now = channel_of(self._hub.directory.record(Kind.CHANNEL, channel.application))
-            if now is None or (now.token, now.kind) != (channel.token, channel.kind):
-                return False
-            await self._hub.directory.put(channel_record(channel))
-            return True
+            if now is None or now.token != channel.token:
+                return None
+            now = replace(now, **changes)
+            await self._hub.directory.put(channel_record(now))
+            return now
 
     async def end(self, channel: PelionChannel, why: str) -> None:
         """Remove a channel that nobody asked to be removed, unless it was registered anew meanwhile."""
         life = self.life(channel.application)
         async with life.lock:
             now = channel_of(self._hub.directory.record(Kind.CHANNEL, channel.application))
-            if now is not None and (now.token, now.made) == (channel.token, channel.made):
+            if now is not None and now.token == channel.token:
                 audit.warning(
                     "notification channel removed",
                     extra={"application": channel.application, "kind": channel.kind, "why": why},
@@ -250,7 +260,6 @@ class PelionChannels:
             yield
         finally:
             life.openings.discard(opening)
-            life.seen = self._hub.clock.monotonic()
 
     # What waits.
 
@@ -284,6 +293,8 @@ class PelionChannels:
             body, upto = view.first(page.events, gap)
             if upto:
                 position = Position(page.epoch, upto)
+            if body is None and gap is not None:
+                body = view.gap(gap, channel.name, page.epoch)
             if body is not None:
                 return Batch(body, position)
             # Nothing of this is told: it need not be looked at again.
@@ -313,10 +324,11 @@ class PelionChannels:
         return max(0, min(channel.head - position.offset, channel.head - channel.first + 1))
 
     async def saw(self, application: str) -> None:
-        """A socket was open until now: store that the record's time without one begins here."""
+        """A socket was open until now: the channel's time without one begins here."""
+        self.life(application).seen = self._hub.clock.monotonic()
         found = channel_of(self._hub.directory.record(Kind.CHANNEL, application))
         if found is not None:
-            await self.write(replace(found, seen=self._hub.clock.now()))
+            await self.revise(found, seen=self._hub.clock.now())
 
     async def _beginning(self, channel: Channel) -> Position:
         stored = await self._hub.engine.log.position(channel.name, READER)
@@ -350,5 +362,3 @@ class PelionChannels:
 def _name(application: str) -> str:
     return full_name(application, DEFAULT)
 
-
-__all__ = ["CALLBACK", "DELETED", "DISPLACED", "PULL", "READER", "WEBSOCKET", "Batch", "PelionChannels"]

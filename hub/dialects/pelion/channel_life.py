@@ -30,8 +30,9 @@ class Turn:
 
 
 class Life:
-    """One application. `seen`: when somebody was last there to take; `active`: when the last event came, None while that
-    is not known; `position`: where the reader stands, None until it was looked up."""
+    """One application. `seen`: when somebody was last there to take; `active`: when the last event came, None while
+    that is not known; `position`: where the reader stands, None until it was looked up. `turn` is the open poll's,
+    whatever it is told; `polling` says that it keeps the channel."""
 
     __slots__ = (
         "_clock",
@@ -43,6 +44,7 @@ class Life:
         "followed",
         "lock",
         "openings",
+        "polling",
         "position",
         "seen",
         "turn",
@@ -55,6 +57,7 @@ class Life:
         self.lock = anyio.Lock()
         self.openings: set[Opening] = set()
         self.turn: Turn | None = None
+        self.polling = False
         self.seen: float | None = None
         self.active: float | None = None
         self.position: Position | None = None

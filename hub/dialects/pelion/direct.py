@@ -12,7 +12,7 @@ from hub.core.hub import Hub
 from hub.delivery.request import call_headers, header, raw_segments, repetition, request_body, request_query
 from hub.dialects.pelion import wire_resources as wire
 from hub.dialects.pelion.endpoints import Endpoints, registered
-from hub.dialects.pelion.requests import principal_of
+from hub.dialects.pelion.requests import principal_of, speaks_otherwise
 from hub.model.call import CallSpec
 from hub.model.errors import Refusal
 from hub.model.principal import Principal, Scope
@@ -49,6 +49,7 @@ class DirectCalls:
         hub, principal = self._hub, principal_of(self._hub, request, Scope.CALL)
         unanswered = wire.flag(request_query(request.scope), "noResp")
         named = request.path_params["device"]
+        speaks_otherwise(hub.directory.device(principal.account, named))
         body = await request_body(request, hub.limits.body)
         spec = wire.direct_request(
             request.method,

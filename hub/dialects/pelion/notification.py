@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 import anyio
@@ -16,11 +16,12 @@ from hub.delivery.listening import Listening
 from hub.delivery.request import request_body, request_query, socket_key, subprotocols
 from hub.delivery.socket import check_origin, serve_view
 from hub.dialects.pelion import wire
-from hub.dialects.pelion.record import READER, PelionChannels
+from hub.dialects.pelion.channel import READER, PelionChannels
 from hub.dialects.pelion.requests import principal_of
 from hub.dialects.pelion.words import word_response
-from hub.model.errors import HubError, NotAllowed, NotFound, StorageFailed
-from hub.model.principal import Principal, Scope
+from hub.model.errors import HubError, NotAllowed, NotFound, StorageFailed, TooMany
+from hub.model.event import Position
+from hub.model.principal import Scope
 
 PROTOCOL = "wss"
 KEY_PREFIX = "pelion_"
@@ -31,48 +32,51 @@ SAVING_TIME = timedelta(seconds=5)
 class Notification:
     """Handlers of the notification channels of one hub. `origins` are further web origins that may connect."""
 
-    def __init__(self, hub: Hub, listening: Listening, origins: Iterable[str] = ()) -> None:
+    def __init__(
+        self, hub: Hub, listening: Listening, channels: PelionChannels, origins: Iterable[str] = ()
+    ) -> None:
         self._hub = hub
         self._listening = listening
         self._origins = frozenset(origin.lower() for origin in origins)
-        self._channels = PelionChannels(hub, listening)
+        self._channels = channels
+        self._shaking_hands: set[str] = set()
 
     async def put(self, request: Request) -> Response:
         """`PUT /v2/notification/websocket`: 201 for a new channel, 200 for one that existed; options are replaced."""
         principal = principal_of(self._hub, request, Scope.LISTEN)
         request_query(request.scope)
         options = wire.serialization(await request_body(request, self._hub.limits.body))
-        made, new = await self._channels.make(principal, options)
+        made, new = await self._channels.make(principal, wire.WEBSOCKET, options)
         if not new:
             told = {} if made.options is None else {"serialization": wire.serialization_view(made.options)}
             return JSONResponse(told)
-        size = await self._channels.queue_size(principal)
+        size = await self._channels.queue_size(principal.application, principal.account)
         return JSONResponse(wire.websocket_view(made.options, connected=False, queue_size=size), 201)
 
     async def get(self, request: Request) -> Response:
         """`GET /v2/notification/websocket`."""
         principal = principal_of(self._hub, request, Scope.LISTEN)
-        found = self._channels.get(principal)
+        found = self._channels.get(principal.application)
         if found is None or found.kind != wire.WEBSOCKET:
             raise NotFound("there is no such channel", code="channel-not-found")
         return JSONResponse(
             wire.websocket_view(
                 found.options,
-                connected=self._channels.connected(principal),
-                queue_size=await self._channels.queue_size(principal),
+                connected=self._channels.connected(principal.application),
+                queue_size=await self._channels.queue_size(principal.application, principal.account),
             )
         )
 
     async def delete(self, request: Request) -> Response:
         """`DELETE /v2/notification/websocket`: its queue is lost, its socket is closed with 1000."""
         principal = principal_of(self._hub, request, Scope.LISTEN)
-        await self._channels.delete(principal)
+        await self._channels.delete(principal.application, wire.WEBSOCKET)
         return Response(status_code=204)
 
     async def mechanism(self, request: Request) -> Response:
         """`GET /v2/notification/channel`: which kind of channel there is."""
         principal = principal_of(self._hub, request, Scope.LISTEN)
-        found = self._channels.get(principal)
+        found = self._channels.get(principal.application)
         if found is None:
             raise NotFound("there is no channel", code="channel-not-found")
         return JSONResponse({"delivery_mechanism": wire.MECHANISMS[found.kind]})
@@ -95,27 +99,51 @@ class Notification:
         except HubError as error:
             await websocket.send_denial_response(word_response(error))
             return
-        with opening, self._channels.connecting(principal, opening):
+        application = principal.application
+        with opening, self._channels.connecting(application, opening):
             try:
-                channel = await self._channels.channel(principal)
-                start = await self._channels.position(channel)
+                with self._handshake(principal.key_id):
+                    channel = await self._channels.channel(application, principal.account)
+                    start, gap = await self._channels.place(application, channel)
+                    # The subprotocol that holds the key is never the one that is answered.
+                    await websocket.accept(PROTOCOL if PROTOCOL in subprotocols(websocket.scope) else None)
             except HubError as error:
                 await websocket.send_denial_response(word_response(error))
                 return
-            # The subprotocol that holds the key is never the one that is answered.
-            await websocket.accept(PROTOCOL if PROTOCOL in subprotocols(websocket.scope) else None)
-            found = self._channels.get(principal)
+            found = self._channels.get(application)
             if found is None or found.kind != wire.WEBSOCKET:
                 await websocket.close(NO_CHANNEL, "no such channel: register it first")
                 return
+            if gap is not None:
+                await websocket.send_text((found.view.gap(gap, channel.name, channel.epoch) or b"").decode())
             try:
-                await serve_view(websocket, self._listening, opening, channel, found.view, start, reader=READER)
+                await serve_view(
+                    websocket,
+                    self._listening,
+                    opening,
+                    channel,
+                    found.view,
+                    start,
+                    reader=READER,
+                    acknowledged=lambda offset: self._channels.moved(application, Position(channel.epoch, offset)),
+                )
             finally:
-                await self._left(principal)
+                await self._left(application)
 
-    async def _left(self, principal: Principal) -> None:
-        if self._channels.connected(principal):
+    @contextmanager
+    def _handshake(self, key_id: str) -> Iterator[None]:
+        """One handshake of a key at a time. Raises TooMany (`another-handshake`)."""
+        if key_id in self._shaking_hands:
+            raise TooMany("another handshake of this key is still going on", code="another-handshake")
+        self._shaking_hands.add(key_id)
+        try:
+            yield
+        finally:
+            self._shaking_hands.discard(key_id)
+
+    async def _left(self, application: str) -> None:
+        if self._channels.connected(application):
             return
         # Only the day without a socket is counted from here: a failure costs some of that day, nothing else.
         with anyio.move_on_after(SAVING_TIME / timedelta(seconds=1), shield=True), suppress(StorageFailed):
-            await self._channels.seen(principal)
+            await self._channels.saw(application)

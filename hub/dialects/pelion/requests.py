@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from starlette.requests import Request
 from starlette.responses import Response
 
 from hub.core.hub import Hub
-from hub.delivery.request import call_headers, repetition, request_body, request_key, request_query
+from hub.delivery.request import call_headers, callback_url, repetition, request_body, request_key, request_query
 from hub.dialects.pelion import wire
-from hub.model.errors import NotAllowed, Refusal
+from hub.model.device import Device
+from hub.model.errors import MethodNotAllowed, NotAllowed, Refusal
 from hub.model.principal import Principal, Scope
 
 
@@ -21,6 +24,12 @@ def principal_of(hub: Hub, request: Request, scope: Scope | None = None) -> Prin
     if scope is not None and not principal.may(scope):
         raise NotAllowed(f"the key needs the scope {scope.value}")
     return principal
+
+
+def speaks_otherwise(device: Device | None) -> None:
+    """Raises MethodNotAllowed for an array: it has no resources that this API could name."""
+    if device is not None and device.is_array:
+        raise MethodNotAllowed("an array is asked by its own API")
 
 
 class DeviceRequests:
@@ -37,7 +46,10 @@ class DeviceRequests:
         named = request.path_params["device"]
         body = await request_body(request, hub.limits.body)
         device = hub.directory.device(principal.account, named)
-        spec = wire.device_request(body, query, principal, named, device)
+        speaks_otherwise(device)
+        spec = replace(
+            wire.device_request(body, query, principal, named, device), callback=callback_url(request.scope)
+        )
         submission = await hub.intake.submit(
             principal,
             [spec],

@@ -10,12 +10,16 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from hub.core.hub import Hub
 from hub.delivery.listening import Listening
+from hub.delivery.outgoing.guard import Guard
 from hub.delivery.request_resource import Fallback, Handler, Resource
+from hub.dialects.pelion.callback import CallbackRoutes
+from hub.dialects.pelion.channel_service import ChannelService
 from hub.dialects.pelion.devices import DeviceDirectory, error_response
 from hub.dialects.pelion.direct import DirectCalls
 from hub.dialects.pelion.endpoints import Endpoints
 from hub.dialects.pelion.notification import Notification
 from hub.dialects.pelion.presubscriptions import Presubscriptions
+from hub.dialects.pelion.pull import PullRoutes
 from hub.dialects.pelion.requests import DeviceRequests
 from hub.dialects.pelion.subscriptions import Subscriptions
 from hub.dialects.pelion.wire_resources import said_directly, said_of_subscription
@@ -25,17 +29,27 @@ PREFIX = "/v2"
 DIRECTORY = "/v3"
 
 
-def routes(hub: Hub, listening: Listening, origins: Iterable[str] = ()) -> list[BaseRoute]:
-    """All routes of the dialect; `origins` are further web origins whose pages may open its socket."""
+def routes(
+    hub: Hub, listening: Listening, origins: Iterable[str] = (), service: ChannelService | None = None
+) -> list[BaseRoute]:
+    """All routes of the dialect; `origins` are further web origins whose pages may open its socket.
+
+    `service` is run by whoever gives it; without one there are no callbacks (503).
+    """
+    service = service or ChannelService(hub, listening, Guard(hub.clock))
     requests = DeviceRequests(hub)
     endpoints, direct, devices = Endpoints(hub), DirectCalls(hub), DeviceDirectory(hub)
     subscriptions, presubscriptions = Subscriptions(hub), Presubscriptions(hub)
-    notification = Notification(hub, listening, origins)
+    notification = Notification(hub, listening, service.channels, origins)
+    callback = CallbackRoutes(hub, service.channels, service.readers, service.guard)
+    pull = PullRoutes(hub, listening, service.channels)
     return [
         _route("/device-requests/{device}", POST=requests.submit),
         _route("/notification/websocket", GET=notification.get, PUT=notification.put, DELETE=notification.delete),
         _route("/notification/websocket-connect", GET=notification.no_upgrade),
         WebSocketRoute(f"{PREFIX}/notification/websocket-connect", notification.connect),
+        _route("/notification/callback", GET=callback.get, PUT=callback.put, DELETE=callback.delete),
+        _route("/notification/pull", head=False, GET=pull.get, DELETE=pull.delete),
         _route("/notification/channel", GET=notification.mechanism),
         _route("/endpoints", GET=endpoints.listing),
         _route("/endpoints/{device}", GET=endpoints.resources),
@@ -71,5 +85,5 @@ def _subscribed(path: str, **methods: Handler) -> Route:
     return Route(f"{PREFIX}/subscriptions{path}", Resource(told, methods))
 
 
-def _route(path: str, **methods: Handler) -> Route:
-    return Route(PREFIX + path, Resource(word_response, methods))
+def _route(path: str, *, head: bool = True, **methods: Handler) -> Route:
+    return Route(PREFIX + path, Resource(word_response, methods, head=head))

@@ -48,8 +48,20 @@ class PelionView:
 
     def gap(self, gap: Gap, channel: str, epoch: str) -> bytes | None:
         """A message without items whose extra member tells what is missing; the SDKs ignore it."""
-        told = {"from": gap.start, "to": gap.end, "next": gap.next, "reason": gap.reason}
-        return orjson.dumps({"gap": told, "epoch": epoch, "offset": gap.next})
+        return orjson.dumps({"gap": _told(gap), "epoch": epoch, "offset": gap.next})
+
+    def first(self, events: Sequence[Event], gap: Gap | None = None) -> tuple[bytes | None, int]:
+        """The first message that tells of these events, and of the gap before them; None if all of them are filtered.
+
+        The second value is the offset up to which a reader has everything then, 0 if there are no events.
+        """
+        batch = next(self._batches(events), None)
+        if batch is None:
+            return None, events[-1].offset if events else 0
+        message = self._message(batch)
+        if gap is not None:
+            message["gap"] = _told(gap)
+        return orjson.dumps(message), batch[-1].offset
 
     def shows(self, event: Event) -> bool:
         """Whether the event is told at all."""
@@ -102,3 +114,7 @@ class PelionView:
         if self.options.include_original_ep and body.get("name") is not None:
             item["original-ep"] = body["name"]
         return item
+
+
+def _told(gap: Gap) -> dict[str, Any]:
+    return {"from": gap.start, "to": gap.end, "next": gap.next, "reason": gap.reason}

@@ -50,8 +50,8 @@ MOST_RETRIES, RETRIES, RETRIES_QUEUED = 10, 0, 2
 
 LEAST_CHUNK, MOST_CHUNK = 100, 10_000
 
-WEBSOCKET = "websocket"
-MECHANISMS: Mapping[str, str] = {WEBSOCKET: "WEB_SOCKET", "callback": "CALLBACK", "pull": "LONG_POLLING"}
+WEBSOCKET, CALLBACK, PULL = "websocket", "callback", "pull"
+MECHANISMS: Mapping[str, str] = {WEBSOCKET: "WEB_SOCKET", CALLBACK: "CALLBACK", PULL: "LONG_POLLING"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +177,8 @@ def _refused(error: Refusal) -> tuple[int, str]:
             return 404, "URI_PATH_DOES_NOT_EXISTS"
         case TooMany(code="queue-full"):
             return 400, "QUEUE_IS_FULL"
+        case TooMany(code="too-many-listeners" | "another-handshake"):
+            return 429, _as_word(error.code)
         case TooMany():
             return 400, "LIMITS_EXCEEDED"
         case TooLarge(code="payload-too-large"):

@@ -47,7 +47,8 @@ _ABSENT = frozenset({
     "auto_update", "bootstrap_expiration_date", "bootstrapped_timestamp", "ca_id", "connector_expiration_date",
     "deployed_state", "deployment", "description", "device_class", "device_execution_mode", "device_key",
     "endpoint_lifetime", "enrolment_list_timestamp", "firmware_checksum", "groups", "host_gateway",
-    "issuer_fingerprint", "lifecycle_status", "manifest", "manifest_timestamp", "mechanism", "mechanism_url", "serial_number", "vendor_id",
+    "issuer_fingerprint", "lifecycle_status", "manifest", "manifest_timestamp", "mechanism", "mechanism_url",
+    "serial_number", "vendor_id",
 })  # fmt: skip
 _CUSTOM = "custom_attributes"
 _OPERATORS = ("eq", "neq", "in", "nin", "lte", "gte")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from hub.engines.sqlite import sql
+from hub.engines.sqlite import jobs, sql
 from hub.engines.sqlite.folder import DataFolder
 from hub.model.errors import Damaged, StorageFailed, StorageFull
 
@@ -59,6 +59,7 @@ def open_reader(file: Path) -> sqlite3.Connection:
     connection = connect(file)
     for name in ("patience", "reader_cache", "memory_sorting", "read_only"):
         connection.execute(_SQL[name])
+    jobs.register(connection)
     return connection
 
 

@@ -6,16 +6,17 @@ import sqlite3
 from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime
 
+from hub.engines.sqlite import jobs, sql
 from hub.engines.sqlite import journal_writes as writes
-from hub.engines.sqlite import sql
 from hub.engines.sqlite.moments import to_micros
 from hub.engines.sqlite.readers import Readers
 from hub.engines.sqlite.rows import mask, read_call
 from hub.engines.sqlite.writer import Writer
 from hub.model.call import Call, CallState, Stage
 from hub.model.ids import CallId, Incarnation
+from hub.model.query import Query
 from hub.ports.clock import Clock
-from hub.ports.engine import Accepted, CallQuery, End, IdempotencyMark, Remembered
+from hub.ports.engine import Accepted, CallQuery, End, IdempotencyMark, JobPage, Remembered
 
 _SQL = sql.load("journal")
 
@@ -106,6 +107,10 @@ class SqliteJournal:
             return [read_call(row) for row in connection.execute(_SQL["list"], asked)]
 
         return await self._listings.read(look)
+
+    async def jobs(self, account: str, device: str, query: Query) -> JobPage:
+        """A page of the jobs of one array, on the same thread as `list`."""
+        return await self._listings.read(lambda connection: jobs.search(connection, account, device, query))
 
     async def open_calls(self) -> AsyncIterator[Sequence[CallState]]:
         """Every call that had not ended when its page was read, oldest first; calls accepted meanwhile may come too."""

@@ -12,6 +12,7 @@ from datetime import datetime
 from hub.engines.sqlite import sql
 from hub.engines.sqlite.delivery_rows import PackedDelivery, insert_deliveries
 from hub.engines.sqlite.heads import PackedDraft
+from hub.engines.sqlite.jobs import INSERT as _INSERT_JOB
 from hub.engines.sqlite.moments import to_micros, to_moment
 from hub.engines.sqlite.operation import Operation, Transaction
 from hub.engines.sqlite.rows import STAGE_CODE, as_stored, mask, pack, pack_asked, pack_outcome, unpack
@@ -40,6 +41,7 @@ _MAY_PARK_UNSENT = mask(*sources(Step.PARK)) & ~mask(Stage.SENT)
 _MAY_PARK_SENT = mask(*sources(Step.PARK)) & mask(Stage.SENT)
 _MAY_CHECKPOINT = mask(*sources(Step.CHECKPOINT))
 _MAY_END = mask(*sources(Step.END))
+_OF_A_CALL = ("forget_ended", "forget_asked", "forget_job", "forget_call")
 _IN_FLIGHT = mask(Stage.SENT, Stage.WAITING)
 
 
@@ -76,7 +78,10 @@ class Accept(Operation[Accepted | Remembered]):
                 call.id, spec.account, spec.application, spec.device, spec.ref,
                 _SENT if sent else STAGE_CODE[call.stage], 1 if sent else 0, at, at, kept_until,
                 incarnation if sent else None,
-            ), pack_asked(call)))
+            ), pack_asked(call), None if call.job is None else (
+                spec.account, spec.device, call.job.kind, call.job.action, call.job.instance, call.job.name,
+                call.job.user,
+            )))
         self._claimed = frozenset(call.id for call in calls if call.id in now_sent) if now_sent else now_sent
         self._mark = None if mark is None else (
             mark.application, mark.key, mark.fingerprint, kept_until, pack((mark.calls, mark.answer))
@@ -91,9 +96,12 @@ class Accept(Operation[Accepted | Remembered]):
             if row is not None:
                 return Remembered(read_mark(application, key, row))
             run(_SQL["put_mark"], self._mark)
-        for row, asked in self._rows:
+        for row, asked, job in self._rows:
             run(_INSERT_CALL, row)
-            run(_INSERT_ASKED, (tx.cursor.lastrowid, asked))
+            seq = tx.cursor.lastrowid
+            run(_INSERT_ASKED, (seq, asked))
+            if job is not None:
+                run(_INSERT_JOB, (seq, *job))
         return Accepted(self._claimed)
 
 
@@ -191,12 +199,12 @@ class Forget(Operation[int]):
         run = tx.cursor.execute
         asked = {"before": self._before, "now": self._now, "limit": self._limit}
         calls = run(_SQL["old_calls"], asked).fetchall()
-        for table in ("forget_ended", "forget_asked", "forget_call"):
+        for table in _OF_A_CALL:
             tx.cursor.executemany(_SQL[table], calls)
         surplus = min(self._limit - len(calls), tx.ended - len(calls) - self._keep)
         if surplus > 0:
             more = run(_SQL["surplus_calls"], {"now": self._now, "limit": surplus}).fetchall()
-            for table in ("forget_ended", "forget_asked", "forget_call"):
+            for table in _OF_A_CALL:
                 tx.cursor.executemany(_SQL[table], more)
             calls += more
         tx.ended -= len(calls)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 from mbedtls.exceptions import TLSError
@@ -62,10 +63,8 @@ class DtlsClientEndpoint:
         if not self.done.is_set():
             self._waiting.append(data)
             return
-        try:
+        with contextlib.suppress(WantReadError, WantWriteError):
             self._buffer.write(data)
-        except (WantReadError, WantWriteError):
-            pass
         self._flush()
 
     def close(self) -> None:

@@ -123,19 +123,22 @@ async def test_without_a_session_the_device_counts_as_asleep() -> None:
 
 async def test_the_session_that_rests_longest_goes_when_there_are_too_many() -> None:
     ctx = context("one", "two", "three")
-    async with station(ctx, dtls=True, dtls_sessions=2) as here, device(here, "one") as one:
-        async with device(here, "two") as two:
-            await one.register()
-            await two.register()
-            await one.update()
-            async with device(here, "three") as three:
-                await three.register()
-                await ctx.seen(EventKind.ASLEEP, two.address)
-                async with asyncio.timeout(5):
-                    await end_of(two).ended.wait()
+    async with (
+        station(ctx, dtls=True, dtls_sessions=2) as here,
+        device(here, "one") as one,
+        device(here, "two") as two,
+    ):
+        await one.register()
+        await two.register()
+        await one.update()
+        async with device(here, "three") as three:
+            await three.register()
+            await ctx.seen(EventKind.ASLEEP, two.address)
+            async with asyncio.timeout(5):
+                await end_of(two).ended.wait()
 
-                assert here.adapter.health()["sessions"] == 2
-                assert here.adapter.window(one.address) == 1
+            assert here.adapter.health()["sessions"] == 2
+            assert here.adapter.window(one.address) == 1
 
 
 async def test_a_notification_from_a_new_session_moves_the_device() -> None:

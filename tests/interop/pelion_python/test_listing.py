@@ -58,7 +58,7 @@ def test_a_device_tells_what_it_is(sdk: Peer) -> None:
 
 
 def test_devices_are_filtered_by_id(sdk: Peer) -> None:
-    assert sdk(IDS.format(f"filters={{'device_id': {{'$eq': {SEED!r}}}}}")) == [SEED]
+    assert sdk(IDS.format(f"filters={{'id': {{'$eq': {SEED!r}}}}}")) == [SEED]
 
 
 def test_resources_are_listed_with_type_and_observability(sdk: Peer, devices: Devices) -> None:

@@ -94,6 +94,9 @@ DELETE FROM call WHERE seq = ?;
 -- name: forget_asked
 DELETE FROM asked WHERE call = ?;
 
+-- name: forget_job
+DELETE FROM job WHERE call = ?;
+
 -- name: forget_ended
 DELETE FROM ended WHERE call = ?;
 

@@ -1,13 +1,16 @@
 """The SDK's own Python at a prompt: statements come in and results go out, one JSON line each.
 
 Every request runs on a thread of its own in one namespace that begins with `api`, a ConnectAPI for the host and the
-key of the command line. The value of a last expression goes back as its `repr`, so that bytes stay bytes.
+key of the command line. The value of a last expression goes back as source text, so that bytes stay bytes. SIGUSR1
+writes to standard error where every thread is.
 """
 
 import ast
+import faulthandler
 import json
 import logging
 import queue
+import signal
 import sys
 import threading
 import time
@@ -53,20 +56,34 @@ def timed(act):
 
 def polling():
     """Whether the thread that polls is alive; the SDK itself only knows whether it was started."""
-    thread = api._notifications_thread
+    thread = scope["api"]._notifications_thread
     return thread is not None and thread.is_alive()
+
+
+scope = {"ConnectAPI": ConnectAPI, "Seen": Seen, "logged": logged, "polling": polling, "time": time, "timed": timed}
+"""What the statements see and may change."""
 
 
 def run(source):
     tree = ast.parse(source)
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, "<test>", "exec"), globals())
-    return None if last is None else eval(compile(ast.Expression(last.value), "<test>", "eval"), globals())
+    exec(compile(tree, "<test>", "exec"), scope)
+    return None if last is None else eval(compile(ast.Expression(last.value), "<test>", "eval"), scope)
+
+
+def plain(value):
+    """The value as source text; None for what has no such text (the SDK's own objects)."""
+    text = repr(value)
+    try:
+        ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return "None"
+    return text
 
 
 def answer(request):
     try:
-        said = {"value": repr(run(request["run"]))}
+        said = {"value": plain(run(request["run"]))}
     except Exception as error:
         traceback.print_exc()
         said = {
@@ -83,9 +100,10 @@ def answer(request):
 
 if __name__ == "__main__":
     writing = threading.Lock()
+    faulthandler.register(signal.SIGUSR1)
     logging.getLogger("mbed_cloud").addHandler(Keep(logging.ERROR))
     threading.excepthook = lambda ended: logged.append(f"a thread ended: {ended.exc_value!r}")
     config = {"host": sys.argv[1], "api_key": sys.argv[2]}
-    api = ConnectAPI(dict(config))
+    scope.update(config=config, api=ConnectAPI(dict(config)))
     for line in sys.stdin:
         threading.Thread(target=answer, args=(json.loads(line),), daemon=True).start()

@@ -1,0 +1,107 @@
+"""Everything that is the array's own: changes become calls, asynchronous or waited for; reads go through."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from hub.core.channels import DEFAULT, full_name
+from hub.delivery.request import call_headers, callback_url, header, repetition
+from hub.dialects.powerstore import wire
+from hub.dialects.powerstore.exchange import Exchange
+from hub.model.call import CallSpec, Order, Stage
+from hub.model.errors import BadRequest, MethodNotAllowed, NotFound, Refusal
+from hub.model.job import USER, status_of
+from hub.model.principal import Scope
+
+_CHANGES = frozenset({"POST", "PATCH", "DELETE"})
+_SEGMENTS = {"POST": (1, 2, 3), "PATCH": (2,), "DELETE": (2,), "GET": (1, 2)}
+
+
+async def respond(exchange: Exchange) -> Response:
+    """A request of a type that the hub does not answer itself."""
+    method = "GET" if exchange.request.method == "HEAD" else exchange.request.method
+    lengths = _SEGMENTS.get(method)
+    if lengths is None or len(exchange.segments) not in lengths:
+        if 1 <= len(exchange.segments) <= 3:
+            raise MethodNotAllowed(f"{method} is not offered on {'/'.join(exchange.segments)}.")
+        raise NotFound(f"The resource {'/'.join(exchange.segments)} is not known.", code="unknown-type")
+    return await (change(exchange) if method in _CHANGES else read(exchange))
+
+
+async def change(exchange: Exchange) -> Response:
+    """202 with the id of the job, or the answer of the array once it is there."""
+    exchange.need(Scope.CALL)
+    as_job = wire.wants_job(exchange.parameters)
+    raw, value = await exchange.body()
+    if exchange.request.method == "PATCH" and not value:
+        raise BadRequest("The body of a change names what is to change.", code="bad-json")
+    spec = _spec(exchange, wire.target(exchange.segments), raw)
+    await _verify(exchange)
+    if as_job:
+        return await _submitted(exchange, spec, raw, waits=False)
+    with exchange.front.waiting.seat(spec.account):
+        return await _submitted(exchange, spec, raw, waits=True)
+
+
+async def read(exchange: Exchange) -> Response:
+    """What the array answers to a query."""
+    exchange.need(Scope.CALL, Scope.LISTEN)
+    front, scope = exchange.front, exchange.request.scope
+    asked = header(scope, b"range") if len(exchange.segments) == 1 else ""
+    parameters = wire.read_parameters(exchange.parameters, asked)
+    spec = _spec(exchange, wire.target(exchange.segments, parameters), b"")
+    with front.waiting.seat(spec.account):
+        outcome = await front.hub.reads.read(exchange.holder.principal, spec, front.waiting.until)
+    told = wire.answer(outcome)
+    return exchange.answer(told.status, told.value, told.headers)
+
+
+async def _submitted(exchange: Exchange, spec: CallSpec, raw: bytes, *, waits: bool) -> Response:
+    front, request = exchange.front, exchange.request
+    submission = await front.hub.intake.submit(exchange.holder.principal, [spec], repetition(request.scope, raw))
+    verdict = submission.verdicts[0]
+    if isinstance(verdict, Refusal):
+        raise verdict
+    call = verdict.call
+    headers = call_headers(call.id, call.spec.channel, verdict.position, replayed=submission.replayed)
+    if waits:
+        state = await front.waiting.ended(request, call.id)
+        if state is not None and state.stage is Stage.DONE and state.outcome is not None:
+            told = wire.answer(state.outcome)
+            return exchange.answer(told.status, told.value, {**headers, **(told.headers or {})})
+    return exchange.answer(202, {"id": call.id}, headers)
+
+
+async def _verify(exchange: Exchange) -> None:
+    """Ask the array for the instance first, where it is set so: one that there is not is refused at once."""
+    kind, *rest = exchange.segments
+    if not exchange.array.attrs.get("verify_instances") or not rest:
+        return
+    if exchange.request.method == "POST" and len(rest) == 1:
+        return
+    spec = _spec(exchange, wire.target((kind, rest[0]), [("select", "id")]), b"", method="GET")
+    front = exchange.front
+    outcome = await front.hub.reads.read(exchange.holder.principal, spec, front.waiting.until)
+    if status_of(outcome) == 404:
+        raise NotFound(f"Instance with id {rest[0]} was not found.", code="unknown-instance")
+
+
+def _spec(exchange: Exchange, target: str, payload: bytes, *, method: str | None = None) -> CallSpec:
+    principal, request = exchange.holder.principal, exchange.request
+    method = method or ("GET" if request.method == "HEAD" else request.method)
+    return CallSpec(
+        account=principal.account,
+        application=principal.application,
+        ref="",
+        device=exchange.array.id,
+        method=method,
+        target=target,
+        channel=full_name(principal.application, DEFAULT),
+        dialect=wire.DIALECT,
+        payload=payload,
+        content_type="application/json" if payload else None,
+        accept="application/json",
+        callback=None if method == "GET" else callback_url(request.scope),
+        order=Order.SERIAL,
+        echo={USER: exchange.holder.name},
+    )

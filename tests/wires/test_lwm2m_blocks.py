@@ -1,0 +1,158 @@
+"""Long payloads and long answers, block by block (RFC 7959)."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from adapters.lwm2m import codec
+from adapters.lwm2m.block import Block, Uploads, block_of
+from adapters.lwm2m.codec import ACK, Message
+from adapters.lwm2m.double import DeviceDouble
+from adapters.lwm2m.option import (
+    ACCEPT,
+    BLOCK1,
+    path_of,
+    uint,
+)
+from hub.ports.adapter import (
+    Delivery,
+    TooLarge,
+    Unreachable,
+)
+from tests.wires.lwm2m_field import Blocks, field
+
+pytestmark = pytest.mark.anyio
+
+
+def test_blocks_have_the_values_of_the_specification() -> None:
+    assert block_of(b"") == Block(0, False, 0)
+    assert block_of(b"\x1e") == Block(1, True, 6)
+    assert Block(1, True, 6).encode() == b"\x1e"
+    for bad in (b"\x07", b"\x01\x02\x03\x04"):
+        with pytest.raises(ValueError, match="block"):
+            block_of(bad)
+
+
+def test_uploads_are_bounded_in_number_and_age() -> None:
+    uploads = Uploads(most=3, limit=1000, age=60)
+    for n in range(10):
+        uploads.add(n, Block(0, True, 0), bytes(16), 1000.0)
+    assert len(uploads) == 3
+    uploads.add("new", Block(0, True, 0), bytes(16), 1100.0)
+    assert len(uploads) == 1
+
+
+@pytest.mark.parametrize("exponent", [0, 2, 6])
+async def test_a_long_answer_is_read_block_by_block_with_the_same_accept(exponent: int) -> None:
+    async with field() as f:
+        double, device = await f.device(), Blocks(random.Random(1).randbytes(3000), exponent)
+        accepts = set()
+        double.answers = lambda m, b: accepts.add(m.first(ACCEPT)) or device(m, b)  # type: ignore[func-returns-value]
+        answer = await f.call(double, "GET", "/5/0/0", accept="application/octet-stream")
+        assert answer.payload == device.body
+        assert accepts == {uint(42)}
+
+
+async def test_an_answer_that_changes_once_is_read_anew_and_one_that_goes_on_changing_is_given_up() -> None:
+    async with field() as f:
+        double, device = await f.device(), Blocks(b"a" * 3000)
+        count = 0
+
+        def change(message: Message, body: bytes) -> Message:
+            nonlocal count
+            count += 1
+            if count == 2:
+                device.etag, device.body = b"2", b"b" * 3000
+            return device(message, body)
+
+        double.answers = change
+        assert (await f.call(double, "GET", "/5/0/0")).payload == b"b" * 3000
+
+        def restless(message: Message, body: bytes) -> Message:
+            device.etag = uint(int.from_bytes(device.etag, "big") + 1)
+            return device(message, body)
+
+        double.answers = restless
+        with pytest.raises(Unreachable, match="changed"):
+            await f.call(double, "GET", "/5/0/0")
+
+
+async def test_an_answer_without_end_is_cut_off() -> None:
+    async with field(max_payload=4096) as f:
+        double, device = await f.device(), Blocks(bytes(100_000))
+        double.answers = device
+        with pytest.raises(TooLarge) as caught:
+            await f.call(double, "GET", "/5/0/0")
+        assert caught.value.delivery is Delivery.DELIVERED
+        assert double.received <= 6
+
+
+class Taker:
+    """A device's end of Block1: it takes blocks of at most its size, refusing the first one in the way it is told."""
+
+    def __init__(self, exponent: int, refusal: int | None = None) -> None:
+        self.exponent = exponent
+        self.refusal = refusal
+        self.data = bytearray()
+        self.sizes: list[int] = []
+
+    def __call__(self, message: Message) -> Message | None:
+        block = block_of(message.first(BLOCK1)) or Block(0, False, 6)
+        self.sizes.append(len(message.payload))
+        told = [(BLOCK1, Block(block.number, block.more, min(block.exponent, self.exponent)).encode())]
+        if self.refusal is not None and (block.number or len(message.payload) > 16 << self.exponent):
+            code, self.refusal = self.refusal, None
+            self.data.clear()
+            return Message(ACK, code, 0, b"", told)
+        if block.start != len(self.data):
+            return Message(ACK, codec.REQUEST_ENTITY_INCOMPLETE, 0, b"", told)
+        self.data += message.payload
+        return Message(ACK, codec.CONTINUE if block.more else codec.CHANGED, 0, b"", told)
+
+
+def taking(double: DeviceDouble, taker: Taker) -> None:
+    """Let the double's every block be answered by a taker, past its own blocks."""
+    heard = double._asked_for
+
+    def answered(message: Message) -> None:
+        if double._seen.get(message.mid) is None and path_of(message) == ("5", "0", "0"):
+            double._seen.put(message.mid, b"", double._clock.monotonic())
+            reply = taker(message)
+            assert reply is not None
+            double._reply(message, reply)
+        else:
+            heard(message)
+
+    double._asked_for = answered  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(
+    ("exponent", "refusal", "size"),
+    [(6, None, 3000), (4, None, 3000), (6, codec.REQUEST_ENTITY_INCOMPLETE, 3000),
+     (4, codec.REQUEST_ENTITY_TOO_LARGE, 3000), (4, codec.REQUEST_ENTITY_TOO_LARGE, 900)],
+)  # fmt: skip
+async def test_a_long_payload_goes_out_in_the_blocks_that_the_device_takes(
+    exponent: int, refusal: int | None, size: int
+) -> None:
+    async with field() as f:
+        double, taker = await f.device(), Taker(exponent, refusal)
+        taking(double, taker)
+        body = random.Random(2).randbytes(size)
+        answer = await f.call(double, "PUT", "/5/0/0", payload=body, content_type="application/octet-stream")
+        assert answer.status == 200, answer
+        assert bytes(taker.data) == body
+        assert max(taker.sizes[1:]) <= 16 << exponent or exponent == 6
+
+
+async def test_a_device_that_takes_no_blocks_at_all_says_so_itself() -> None:
+    async with field() as f:
+        double = await f.device()
+
+        class Refusing(Taker):
+            def __call__(self, message: Message) -> Message:
+                return Message(ACK, codec.REQUEST_ENTITY_TOO_LARGE, 0)
+
+        taking(double, Refusing(6))
+        assert (await f.call(double, "PUT", "/5/0/0", payload=bytes(5000))).status == 413
