@@ -48,7 +48,7 @@ peers: $(PEERS)
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "Python 3.11 or newer is needed; try make PYTHON=python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) install -c constraints.txt -e . $(TOOLS)
+	@$(PIP) install -c constraints.txt -e '.[all]' $(TOOLS)
 	@touch $@
 
 clean:

@@ -128,6 +128,13 @@ class App:
         await self.pelion.drain(min(until, self.hub.clock.monotonic() + DRAIN_DELIVERIES))
         await self.listening.openings.drained(until + 1.0)
 
+    def ports(self) -> dict[str, int]:
+        """The ports on which adapters listen by themselves, by scheme."""
+        told: dict[str, int] = {}
+        for adapter in self.hub.adapters.values():
+            told.update(adapter.health().get("ports") or {})
+        return told
+
     def said_ready(self, places: str) -> None:
         """Log that the hub answers now, and where."""
         log.info("ready on %s", places)
@@ -149,7 +156,8 @@ class App:
         origins = frozenset(self.settings.server.origins)
         routes += native_routes(self.hub, self.listening, origins, self.outgoing)
         routes += pelion_routes(self.hub, self.listening, origins, self.pelion)
-        routes += powerstore_routes(self._powerstore())
+        self.powerstore = self._powerstore()
+        routes += powerstore_routes(self.powerstore)
         if ops.dashboard:
             routes.append(Mount("/", app=page()))
         return routes
@@ -158,7 +166,7 @@ class App:
     def _powerstore(self) -> Front:
         table, hub, devices = self.settings.powerstore, self.hub, self.settings.devices
         sessions = Sessions(hub.directory, self.users, hub.clock, timedelta(seconds=table.session))
-        waiting = Waiting(hub.calls, hub.clock, timedelta(seconds=table.wait), table.waiting)
+        waiting = Waiting(hub, timedelta(seconds=table.wait), table.waiting)
         places = {key: Place(device.account, device.id or key) for key, device in devices.items()}
         hosts = {host.lower(): places[key] for host, key in table.hosts.items()}
         return Front(hub, self.users, sessions, waiting, hosts)

@@ -69,10 +69,14 @@ class Doors:
 
     def health(self) -> Mapping[str, Any]:
         """What the doors have to say of themselves."""
-        told: dict[str, Any] = {"port": self._plain.port, "dropped": self._plain.dropped}
+        told: dict[str, Any] = {
+            "port": self._plain.port,
+            "ports": {"coap": self._plain.port},
+            "dropped": self._plain.dropped,
+        }
         if self._secure is not None:
             told["dropped"] += self._secure.dropped
-            told["dtls_port"] = self._secure.port
+            told["dtls_port"] = told["ports"]["coaps"] = self._secure.port
             told["sessions"] = len(self._secure)
             told["handshake_failures"] = self._secure.failures
         return told

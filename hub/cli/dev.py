@@ -86,6 +86,7 @@ def _run(
         # Only now: a second start that finds the folder held must not change the running hub's key and address.
         key = state.keep_key(given)
         state.keep_url(url)
+        ports.update(app.ports())
         click.echo(_line(url, key, ports, state) if as_json else _banner(url, key, ports, state))
         sys.stdout.flush()
 
@@ -116,10 +117,12 @@ def _line(url: str, key: str, ports: dict[str, int], state: DevState) -> bytes:
 def _banner(url: str, key: str, ports: dict[str, int], state: DevState) -> str:
     here = "" if state.folder == default_folder() else f" --data-dir {shlex.quote(str(state.folder))}"
     secure = f"\n    tls     https://localhost:{ports['https']}/" if "https" in ports else ""
+    devices = ", ".join(f"{scheme} {port}" for scheme, port in ports.items() if scheme not in ("http", "https"))
+    dial_in = f"\n    devices {devices}" if devices else ""
     return f"""
   asyncid-hub is running
 
-    page    {url}/{secure}
+    page    {url}/{secure}{dial_in}
     key     {key}
     data    {state.folder}
 

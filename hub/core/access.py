@@ -192,11 +192,12 @@ class Access:
         With `key` an unknown device id is taken into the key's account and stored behind; with `secret` the
         identity is a device id, or `<account>/<id>` where several accounts have that id.
         """
-        judge = {"key": self._by_key, "secret": self._by_secret, "name": self._by_open_name}.get(kind)
+        judges = {"key": self._by_key, "secret": self._by_secret, "name": self._by_open_name, "psk": self._by_psk}
+        judge = judges.get(kind)
         verdict = AdmissionRefused(f"unknown kind {kind!r}") if judge is None else judge(identity, proof, adapter)
         if isinstance(verdict, Device):
             self._stats.admissions += 1
-            return Admission(verdict.id, verdict.account, verdict.address)
+            return Admission(verdict.id, verdict.account, verdict.address, verdict.name)
         self._stats.admissions_refused += 1
         return verdict
 
@@ -235,8 +236,28 @@ class Access:
         if adapter not in self.open_to_names:
             return AdmissionRefused("the configuration does not open this adapter to names")
         found = [device for device in self._directory.everywhere(identity) if device.adapter == adapter]
-        device = self._directory.at(adapter, identity) or (found[0] if len(found) == 1 else None)
-        return AdmissionRefused("no such device") if device is None else self._of_adapter(device, adapter)
+        device = (
+            self._directory.by_alias("endpoint", f"{adapter}/{identity}")
+            or self._directory.at(adapter, identity)
+            or (found[0] if len(found) == 1 else None)
+        )
+        if device is None:
+            return AdmissionRefused("no such device")
+        if "psk-identity" in device.aliases:
+            return AdmissionRefused("the device has a key, so its name alone does not let it in")
+        return self._of_adapter(device, adapter)
+
+    def psk(self, identity: str, adapter: str) -> bytes | None:
+        """The pre-shared key of this adapter's device with that PSK identity; None for no such."""
+        device = self._directory.by_alias("psk-identity", identity)
+        if device is None or device.adapter != adapter:
+            return None
+        credential = self._directory.record(Kind.CREDENTIAL, f"{device.account}/{device.id}")
+        return None if credential is None else credential.secret
+
+    def _by_psk(self, identity: str, proof: str | bytes | None, adapter: str) -> Device | AdmissionRefused:
+        device = self._directory.by_alias("psk-identity", identity)
+        return AdmissionRefused("no such identity") if device is None else self._of_adapter(device, adapter)
 
     def _of_adapter(self, device: Device, adapter: str) -> Device | AdmissionRefused:
         account = self._directory.account(device.account)

@@ -12,9 +12,12 @@ from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hub.core.records import memory_record
 from hub.core.tasks import Tasks
+from hub.model.device import Registration
 from hub.model.errors import StorageFailed
 from hub.model.ids import CallId
+from hub.model.record import Kind
 from hub.ports.adapter import (
     Admission,
     AdmissionRefused,
@@ -34,7 +37,7 @@ log = logging.getLogger("hub.adapters")
 
 
 class Context:
-    """One adapter's view of the hub; implements `ports.adapter.AdapterContext`."""
+    """One adapter's view of the hub; implements `AdapterContext`, `Remembers` and `HoldsKeys` of `ports.adapter`."""
 
     def __init__(self, hub: Hub, name: str, settings: Mapping[str, Any]) -> None:
         self._hub = hub
@@ -98,6 +101,25 @@ class Context:
         if ticket is None or ticket.call.adapter != self.name:
             raise NotConnected("no such open call", delivery=Delivery.MAYBE)
         return await self._hub.dispatch.attempts.checkpoint(ticket, note)
+
+    async def remember(self, device: str, memory: bytes) -> None:
+        """Keep what the adapter needs to go on with a registered device after a restart. Raises StorageFailed."""
+        known = self._hub.directory.at(self.name, device)
+        if known is not None and known.registration is Registration.REGISTERED:
+            await self._hub.directory.put(memory_record(known, memory))
+
+    def memories(self) -> Mapping[str, bytes]:
+        """What is kept of this adapter's registered devices, by address."""
+        kept = {}
+        for record in self._hub.directory.records(Kind.MEMORY):
+            device = self._hub.directory.device(record.account, record.id.partition("/")[2])
+            if device is not None and device.adapter == self.name and device.registration is Registration.REGISTERED:
+                kept[device.address] = bytes(record.body["memory"])
+        return kept
+
+    def psk(self, identity: str) -> bytes | None:
+        """The pre-shared key of a device of this adapter, by its identity."""
+        return self._hub.access.psk(identity, self.name)
 
     def secret(self, ref: str) -> bytes:
         """A secret that the settings name: `env:NAME` or `file:PATH`. KeyError if there is none."""

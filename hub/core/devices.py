@@ -52,6 +52,11 @@ class Devices:
                     break
         return _enabled(found)
 
+    def by_alias(self, kind: str, value: str) -> Device | None:
+        """The enabled device that has this alias in the whole hub; the kind is one of `HUB_WIDE_ALIASES`."""
+        owner = self._aliases.get(("", kind, value))
+        return None if owner is None else _enabled(self.get(*owner))
+
     def by_name(self, account: str, name: str) -> Device | None:
         """The enabled device with this endpoint name, when it is the only one."""
         found = [_enabled(self.get(account, id)) for id in self._names.get((account, name), ())]

@@ -16,7 +16,7 @@ from typing import Any
 
 from hub.core.devices import Devices
 from hub.core.limits import Limits
-from hub.core.records import account_of, application_of, device_of, record_of
+from hub.core.records import account_of, application_of, device_of, memory_record, record_of
 from hub.model.device import Device
 from hub.model.errors import BadRequest, Conflict, HubError, NotFound, RevisionConflict, TooMany
 from hub.model.event import EventDraft
@@ -68,6 +68,10 @@ class Directory:
         """The device of that account by id, else by an alias of these kinds; None if missing or disabled."""
         return self._devices.named(account, named, alias_kinds)
 
+    def by_alias(self, kind: str, value: str) -> Device | None:
+        """The enabled device with this alias of a kind that is unique in the hub (`HUB_WIDE_ALIASES`)."""
+        return self._devices.by_alias(kind, value)
+
     def by_name(self, account: str, name: str) -> Device | None:
         """The device of that account with this endpoint name, when exactly one enabled device has it."""
         return self._devices.by_name(account, name)
@@ -95,17 +99,22 @@ class Directory:
     # Devices: changing.
 
     async def put_device(
-        self, device: Device, drafts: Sequence[EventDraft] = (), *, secret: bytes | None = None
+        self,
+        device: Device,
+        drafts: Sequence[EventDraft] = (),
+        *,
+        secret: bytes | None = None,
+        memory: bytes | None = None,
     ) -> Device:
         """Write a device, new or changed, with the events that tell of it in one commit; returns it as stored.
 
-        Without an address it gets `<account>/<id>`. `secret` becomes the device's sealed credential; None
-        leaves the credential as it is. Presence that is revised while the write is under way stays as
-        revised. Raises BadRequest for an impossible id, Conflict (`address-taken`, `alias-taken`) where
+        Without an address it gets `<account>/<id>`. `secret` becomes the device's sealed credential, `memory` what
+        its adapter keeps of it; None leaves either as it is. Presence that is revised while the write is under
+        way stays as revised. Raises BadRequest for an impossible id, Conflict (`address-taken`, `alias-taken`) where
         another device holds the place, TooMany (`too-many-devices`), StorageFailed.
         """
         device = self._judged(device)
-        await self._owned(self._write_device(device, tuple(drafts), secret))
+        await self._owned(self._write_device(device, tuple(drafts), secret, memory))
         return self._devices.get(device.account, device.id) or device
 
     def put_device_soon(self, device: Device) -> Device:
@@ -206,7 +215,9 @@ class Directory:
         async with self._line(record.kind, record.id):
             await self._commit([record])
 
-    async def _write_device(self, device: Device, drafts: tuple[EventDraft, ...], secret: bytes | None) -> None:
+    async def _write_device(
+        self, device: Device, drafts: tuple[EventDraft, ...], secret: bytes | None, memory: bytes | None = None
+    ) -> None:
         id = f"{device.account}/{device.id}"
         async with self._line(Kind.DEVICE, id):
             before = self._devices.get(device.account, device.id)
@@ -216,9 +227,12 @@ class Directory:
             records = [record_of(device, 0)]
             if secret is not None:
                 records.append(Record(Kind.CREDENTIAL, id, device.account, {"kind": "secret"}, secret=secret))
+            if memory is not None:
+                records.append(memory_record(device, memory))
             held = self._devices.hold(device)
             try:
-                await self._commit(records, drafts, {draft.channel: device.account for draft in drafts}, before)
+                async with self._line(Kind.MEMORY, id):
+                    await self._commit(records, drafts, {draft.channel: device.account for draft in drafts}, before)
             except BaseException:
                 self._devices.let_go(held)
                 raise
@@ -264,8 +278,8 @@ class Directory:
             device = self.record(Kind.DEVICE, key)
             if device is None:
                 raise NotFound("no such device", code="device-not-found")
-            credential = self.record(Kind.CREDENTIAL, key)
-            doomed = [device] if credential is None else [device, credential]
+            beside = (self.record(Kind.CREDENTIAL, key), self.record(Kind.MEMORY, key))
+            doomed = [device, *(record for record in beside if record is not None)]
             await self._store.delete(doomed, drafts, {draft.channel: account for draft in drafts})
             for record in doomed:
                 self._forget(record.kind, record.id)

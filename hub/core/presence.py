@@ -15,9 +15,11 @@ from hub.core.channels import DEFAULT
 from hub.core.directory import Directory
 from hub.core.dispatch import Dispatch
 from hub.core.observe import Observing
+from hub.core.records import memory_record
 from hub.core.stats import Stats
 from hub.model.device import Device, Presence, Registration, Resource
 from hub.model.event import EventDraft, EventKind
+from hub.model.record import Kind
 from hub.ports.adapter import DeviceEvent
 from hub.ports.adapter import EventKind as Heard
 from hub.ports.clock import Clock
@@ -73,6 +75,10 @@ class PresenceBook:
             if home is None:
                 log.warning("registration of an unknown device of adapter %s was ignored", adapter)
                 return None
+            if self._directory.held_device(home, str(attrs.get("id") or event.device)) is not None:
+                # A name that anybody may claim must not take the place of a device that is somebody already.
+                log.warning("a registration at adapter %s named a device that is another one", adapter)
+                return None
             device = Device(
                 id=str(attrs.get("id") or event.device), account=home, adapter=adapter, address=event.device,
                 created_at=now,
@@ -86,6 +92,8 @@ class PresenceBook:
         )
         if same_life:
             # The same run of the device says hello again (the hub was away, not the device): nothing new to tell.
+            if "memory" in attrs:
+                await self._directory.put(memory_record(device, attrs["memory"]))
             return self._awake(device)
         # Nothing of an earlier life is true any more.
         self._dispatch.cache.drop((adapter, event.device))
@@ -93,6 +101,7 @@ class PresenceBook:
         stored = await self._directory.put_device(
             replace(told, registration=Registration.REGISTERED, presence=Presence.ONLINE, last_seen=now),
             self._tell(told, EventKind.REGISTERED, _registration_body(told)),
+            memory=attrs.get("memory"),
         )
         audit.info("registered", extra={"device": stored.id, "account": stored.account, "adapter": adapter})
         self._dispatch.queues.wake(stored.adapter, stored.address)
@@ -105,6 +114,7 @@ class PresenceBook:
         stored = await self._directory.put_device(
             replace(told, presence=Presence.ONLINE, last_seen=now),
             self._tell(told, EventKind.UPDATED, _registration_body(told)),
+            memory=event.attrs.get("memory"),
         )
         self._dispatch.queues.wake(stored.adapter, stored.address)
         return stored
@@ -119,6 +129,7 @@ class PresenceBook:
         self._directory.revise(left)
         self._dispatch.cache.drop((left.adapter, left.address))
         stored = await self._directory.put_device(left, self._tell(left, kind, _who(left)))
+        await self._directory.delete(Kind.MEMORY, f"{left.account}/{left.id}")
         audit.info(how.value, extra={"device": device.id, "account": device.account, "adapter": device.adapter})
         self._dispatch.remove_device(stored)
         return stored

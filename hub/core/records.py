@@ -60,6 +60,11 @@ def device_of(record: Record) -> Device:
     )
 
 
+def memory_record(device: Device, memory: bytes) -> Record:
+    """What a device's adapter keeps of it over a restart."""
+    return Record(Kind.MEMORY, f"{device.account}/{device.id}", device.account, {"memory": memory})
+
+
 def account_of(record: Record) -> Account:
     """The account that a record tells of."""
     body = record.body

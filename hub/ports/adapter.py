@@ -339,7 +339,8 @@ class Adapter(Protocol):
         ...
 
     def health(self) -> Mapping[str, Any]:
-        """`{"state": "up" | "degraded" | "down", ...}`, without secrets."""
+        """`{"state": "up" | "degraded" | "down", ...}`, without secrets; an adapter that listens tells its `ports` by
+        scheme (`{"coap": 5683}`)."""
         ...
 
 

@@ -173,7 +173,8 @@ async def running_front(
         native = native_routes(hub, listening, outgoing=outgoing)
         pelion = ChannelService(hub, listening, outgoing.guard)
         app = Starlette(routes=[*native, *pelion_routes(hub, listening, service=pelion)])
-        listener = socket.socket()
+        # With its protocol said, asyncio turns Nagle off; without, each answer waits 40 ms for an acknowledgement.
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.bind(("127.0.0.1", 0))
         outgoing.guard.own_ports.add(listener.getsockname()[1])
         async with (

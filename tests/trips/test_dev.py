@@ -47,7 +47,7 @@ def test_its_line_tells_where_it_is_and_the_key_is_kept_private(dev: Any, tmp_pa
     _, said = dev
     folder = tmp_path / "state/asyncid-hub/dev"
 
-    assert set(said) == {"url", "key", "ports", "data_dir"}
+    assert set(said) == {"url", "key", "ports", "data_dir", "powerstore"}
     assert said["url"] == f"http://127.0.0.1:{said['ports']['http']}"
     assert said["data_dir"] == str(folder)
     assert (folder / "dev-key").read_text().strip() == said["key"]

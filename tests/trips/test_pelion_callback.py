@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import anyio.lowlevel
 import pytest
 from aiohttp import web
 
@@ -74,7 +75,7 @@ def refs(got: Got) -> list[str]:
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE):
         while not condition():
-            await asyncio.sleep(0)
+            await anyio.lowlevel.checkpoint()
 
 
 async def failed(front: Front, times: int) -> None:
@@ -128,24 +129,21 @@ async def test_a_callback_is_shown_as_it_was_set_and_gone_when_deleted(front: Fr
     assert (await front.ask("GET", CHANNEL)).status == 404
 
 
-@pytest.mark.parametrize("status", [200, 204])
-async def test_a_trial_is_passed_with_200_or_204(front: Front, receiver: Receiver, status: int) -> None:
-    receiver.status = status
-    await put(front, receiver.url)
-
-
-@pytest.mark.parametrize("status", [201, 202, 301, 302, 307, 400, 404, 410, 500, 503])
-async def test_any_other_answer_fails_the_trial_and_redirects_are_not_followed(
-    front: Front, receiver: Receiver, status: int
+async def test_a_trial_is_passed_with_200_or_204_only_and_redirects_are_not_followed(
+    front: Front, receiver: Receiver
 ) -> None:
-    receiver.status = status
     receiver.headers = {"Location": f"{receiver.url}/elsewhere"}
+    for status in (201, 202, 301, 302, 307, 308, 400, 404, 410, 500, 503):
+        receiver.status = status
+        answer = await put(front, receiver.url, expect=400)
+        assert answer.text == "CALLBACK_UNREACHABLE", status
+        assert receiver.got.qsize() == 1
+        await receiver.next()
+        assert (await front.ask("GET", CALLBACK)).status == 404
 
-    answer = await put(front, receiver.url, expect=400)
-
-    assert answer.text == "CALLBACK_UNREACHABLE"
-    assert receiver.got.qsize() == 1
-    assert (await front.ask("GET", CALLBACK)).status == 404
+    for status in (200, 204):
+        receiver.status = status
+        await put(front, receiver.url)
 
 
 async def test_a_receiver_that_is_not_there_or_says_nothing_for_20_seconds_fails_the_trial(
@@ -200,7 +198,7 @@ async def test_a_url_and_headers_of_exactly_400_characters_are_taken(front: Fron
     await put(front, receiver.url, headers={"a": "x" * (399 - len(receiver.url))})
 
 
-async def test_the_hub_is_not_made_to_call_where_the_operator_does_not_allow(tmp_path: Path, receiver: Receiver) -> None:
+async def test_the_hub_calls_nowhere_that_the_operator_does_not_allow(tmp_path: Path, receiver: Receiver) -> None:
     clock = ManualClock()
     async with running_front(tmp_path, clock, guard=Guard(clock)) as front:
         assert (await put(front, receiver.url, expect=400)).text == "CALLBACK_ADDRESS"
@@ -222,10 +220,14 @@ async def test_another_kind_must_go_first_and_is_not_touched_by_a_trial(front: F
 async def test_url_and_headers_are_sealed_on_disk(tmp_path: Path, receiver: Receiver) -> None:
     async with running_front(tmp_path) as front:
         await put(front, f"{receiver.url}/token-in-the-url", headers={"authorization": "secret-of-mine"})
-        data = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+        data = everything_in(tmp_path)
 
         assert b"secret-of-mine" not in data and b"token-in-the-url" not in data
         assert (await front.ask("GET", CALLBACK)).json["headers"] == {"authorization": "secret-of-mine"}
+
+
+def everything_in(folder: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in folder.rglob("*") if file.is_file())
 
 
 async def test_each_application_has_a_callback_of_its_own(front: Front, receiver: Receiver) -> None:
@@ -338,15 +340,20 @@ async def test_a_success_begins_the_schedule_anew(front: Front, receiver: Receiv
     assert record(front).failing.times == 1
 
 
-@pytest.mark.parametrize("status", [201, 301, 307, 400, 410, 500])
-async def test_anything_but_200_and_204_is_a_failure(front: Front, receiver: Receiver, status: int) -> None:
+async def test_anything_but_200_and_204_is_a_failure(front: Front, receiver: Receiver) -> None:
     await registered(front, receiver)
-    receiver.status, receiver.headers = status, {"Location": f"{receiver.url}/elsewhere"}
-
+    receiver.headers = {"Location": f"{receiver.url}/elsewhere"}
+    receiver.status = 201
     await completed(front, "a")
-    await failed(front, 1)
 
-    assert receiver.got.qsize() == 1
+    for times, status in enumerate((202, 301, 307, 400, 410, 500), 1):
+        await failed(front, times)
+        assert receiver.got.qsize() == times
+        receiver.status = status
+        front.core.clock.advance(pause_after(times).total_seconds())
+
+    await failed(front, 7)
+    assert receiver.got.qsize() == 7
 
 
 async def test_a_receiver_that_says_nothing_for_20_seconds_has_failed_and_the_pause_counts_from_there(
@@ -613,10 +620,13 @@ async def test_two_quiet_days_are_counted_over_a_restart(tmp_path: Path, receive
         clock.advance(HOUR)
         await completed(front, "a")
         await taken(front, 1)
+        last = clock.now()
         clock.advance(660)
-        await until(lambda: record(front).active == front.core.clock.now() - (clock.now() - record(front).active))
-        await front.core.settle()
-    clock.advance(40 * HOUR)
+        await until(lambda: record(front).active == last)
+        clock.advance(25 * HOUR)
+        # The log itself has forgotten when its last event came.
+        await front.core.hub.sweep.tidy()
+    clock.advance(15 * HOUR)
     async with running_front(tmp_path, clock) as front:
         await until(lambda: front.pelion.channels.life("shop").followed is not None)
         clock.advance(8 * HOUR - 661)

@@ -9,14 +9,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
+import anyio.lowlevel
 import pytest
 
 from hub.core.channels import DEFAULT
 from hub.core.limits import Limits
 from hub.model.event import EventDraft, EventKind
 from hub.model.principal import Scope
+from tests.hub_process import HubProcess
 from tests.trips.front_rig import FOREIGN, KEY, PATIENCE, Answer, Front, running_front
 from tests.trips.receiver import receiving
 
@@ -60,7 +61,7 @@ def polling(front: Front, key: str = KEY) -> asyncio.Task[Answer]:
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE):
         while not condition():
-            await asyncio.sleep(0)
+            await anyio.lowlevel.checkpoint()
 
 
 async def held(front: Front) -> None:
@@ -227,7 +228,7 @@ async def test_two_newcomers_at_the_end_of_a_poll_get_one_place(front: Front) ->
 
 @asynccontextmanager
 async def raw_poll(front: Front, *, buffer: int | None = None) -> AsyncIterator[socket.socket]:
-    """A poll on a socket of its own, of which the test reads what it likes; `buffer` is what either kernel end takes."""
+    """A poll on a socket of its own, of which the test reads what it likes; `buffer` is what either end holds."""
     with socket.socket() as connection:
         if buffer is not None:
             front.listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
@@ -499,3 +500,33 @@ async def test_payloads_are_standard_padded_base64(front: Front) -> None:
     assert json.loads(answer.body)["async-responses"][0]["payload"] == "//79/A=="
 
 
+
+
+async def test_a_hub_that_is_told_to_end_answers_the_open_poll_first(tmp_path: Path) -> None:
+    with HubProcess(tmp_path) as hub:
+        reader, writer = await asyncio.open_connection("127.0.0.1", hub.port)
+        request = f"GET {PULL} HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {hub.key}\r\n\r\n"
+        writer.write(request.encode())
+        # A second poll is refused once the first is open.
+        async with asyncio.timeout(PATIENCE):
+            while await asyncio.to_thread(refused, hub) != 409:
+                pass
+        ended = await asyncio.to_thread(hub.terminate)
+        async with asyncio.timeout(PATIENCE):
+            answer = await reader.read()
+        writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 204 ") and b"connection: close" in answer.lower()
+    assert ended == 0
+
+
+def refused(hub: HubProcess) -> int | None:
+    """What a poll is told that gives up after a moment."""
+    with socket.create_connection(("127.0.0.1", hub.port)) as connection:
+        connection.settimeout(1)
+        request = f"GET {PULL} HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {hub.key}\r\n\r\n"
+        connection.sendall(request.encode())
+        try:
+            return int(connection.recv(100).split()[1])
+        except TimeoutError:
+            return None

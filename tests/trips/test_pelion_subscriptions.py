@@ -14,7 +14,7 @@ from hub.model.principal import Scope
 from hub.model.record import Kind, Record
 from hub.ports.adapter import Delivery, DeviceResponse, NotConnected, ObserveSpec
 from hub.ports.adapter import EventKind as Heard
-from tests.trips.front_rig import FOREIGN, Front
+from tests.trips.front_rig import FOREIGN, PATIENCE, Front
 from tests.trips.pelion_rig import Observed, running_observed
 
 pytestmark = pytest.mark.anyio
@@ -176,8 +176,9 @@ async def test_a_refusal_by_the_device_is_an_outcome_with_the_resource_as_its_id
     [refusal] = await observed.told(EventKind.COMPLETION)
     told = (await front.ask("GET", "/v1/channels/default/messages?offset=0&wait=0")).json["messages"][-1]
     await observed.until(lambda: not observed.running)
-    while (await front.ask("GET", TEMPERATURE)).status != 404:
-        pass
+    async with asyncio.timeout(PATIENCE):
+        while (await front.ask("GET", TEMPERATURE)).status != 404:
+            pass
 
     assert answer.status == 200
     assert refusal.body["ref"] == "lamp/3303/0/5700"
@@ -406,3 +407,13 @@ async def test_a_device_that_left_has_no_subscriptions_to_show(rig: Rig) -> None
     assert observed.device().registration is Registration.DEREGISTERED
     assert (await front.ask("GET", LAMP)).text == "DEVICE_NOT_FOUND"
     assert (await front.ask("DELETE", LAMP)).status == 204
+
+
+async def test_an_application_wants_so_much_of_a_device_and_no_more(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    front, _ = rig
+    monkeypatch.setattr("hub.core.observe.MOST_WANTS", 2)
+    paths = ["/3303/0/5700", "/3303/0/5701", "/3304/0/5700", "/3303/0/5700"]
+    answers = [await front.ask("PUT", LAMP + path) for path in paths]
+
+    assert [answer.status for answer in answers] == [200, 200, 429, 200]
+    assert answers[2].text == "LIMITS_EXCEEDED"

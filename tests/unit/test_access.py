@@ -278,7 +278,7 @@ async def test_a_key_with_the_scope_admits_a_known_device(access: Access, direct
 async def test_a_device_may_dial_in_by_its_name(access: Access, directory: Directory) -> None:
     await directory.put_device(Device("lamp", "acme", "ws", "x1", name="Lamp 1"))
 
-    assert access.admit("key", "Lamp 1", await device_key(access), "ws") == Admission("lamp", "acme", "x1")
+    assert access.admit("key", "Lamp 1", await device_key(access), "ws") == Admission("lamp", "acme", "x1", "Lamp 1")
 
 
 async def test_an_unknown_device_is_taken_into_the_account_of_the_key(

@@ -26,8 +26,8 @@ PLAN: dict[str, tuple[int, set[str]]] = {
     "hub.dialects.powerstore": (5, {"anyio", "starlette", "orjson"}),
     "hub.server": (5, {"uvicorn", "httptools", "starlette", "websockets"}),
     "hub.client": (5, {"aiohttp", "orjson"}),
-    "hub": (6, {"aiohttp", "click", "cryptography", "msgspec", "orjson", "prometheus_client", "starlette", "structlog", "uvicorn",
-                "uvloop"}),
+    "hub": (6, {"aiohttp", "click", "cryptography", "msgspec", "orjson", "prometheus_client", "starlette", "structlog",
+                "uvicorn", "uvloop"}),
 }  # fmt: skip
 # A double of a device needs what real devices and servers are made of; the hub never imports it.
 DOUBLES, FOR_DOUBLES = {"rig", "double"}, {"uvicorn", "websockets"}

@@ -14,7 +14,17 @@ import pytest
 
 from hub.core.limits import Limits
 from hub.settings import Settings, SettingsError, load
-from hub.settings.schema import AccountTable, ApplicationTable, DeviceTable, KeyTable, Table, fields_of, limits_of
+from hub.settings.schema import (
+    AccountTable,
+    ApplicationTable,
+    DeviceTable,
+    KeyTable,
+    SchemaTable,
+    Table,
+    UserTable,
+    fields_of,
+    limits_of,
+)
 
 ROOT = Path(__file__).parents[2]
 WHOLE = """
@@ -244,7 +254,7 @@ def test_every_key_is_documented_and_every_documented_key_exists() -> None:
     tables["limits"] = {field.name for field in dataclasses.fields(Limits)}
     tables["adapters"] = {"kind", "account"}
     for section, kind in (("accounts", AccountTable), ("applications", ApplicationTable), ("keys", KeyTable),
-                          ("devices", DeviceTable)):  # fmt: skip
+                          ("devices", DeviceTable), ("users", UserTable), ("schemas", SchemaTable)):  # fmt: skip
         tables[section] = set(fields_of(kind))
 
     assert {section: set(keys) for section, keys in documented().items()} == tables

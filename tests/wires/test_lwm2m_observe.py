@@ -98,6 +98,7 @@ async def test_a_notification_from_another_port_is_believed_and_the_device_not_m
         (told,) = await f.ctx.seen(EventKind.NOTIFICATION)
         assert told.payload == b"from elsewhere"
         assert (await f.call(double, payload=b"still here")).payload == b"still here"
+        assert (len(double.executed), len(other.executed)) == (1, 0)
 
 
 async def test_a_device_is_followed_where_the_configuration_says_so() -> None:

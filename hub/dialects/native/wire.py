@@ -36,7 +36,9 @@ _DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+=~-]{0,127}", re.ASCII)
 _PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
 
 
-def call_spec(value: Any, principal: Principal, device: str, form: Form, limits: Limits, fresh_ref: Callable[[], str]) -> CallSpec:
+def call_spec(
+    value: Any, principal: Principal, device: str, form: Form, limits: Limits, fresh_ref: Callable[[], str]
+) -> CallSpec:
     """The spec of `POST /v1/devices/{device}/calls`, or of a `call` frame.
 
     `fresh_ref()` names the call if the caller does not. Raises BadRequest with every wrong member, NotFound for a

@@ -24,7 +24,7 @@ from hub.delivery.outgoing.put import Puts
 from hub.dialects.pelion.channel import Batch, PelionChannels
 from hub.dialects.pelion.record import Failing, PelionChannel, channel_of
 from hub.dialects.pelion.wire import CALLBACK
-from hub.model.errors import StorageFailed, Unavailable
+from hub.model.errors import HubError, Unavailable
 from hub.model.record import Kind, Record
 from hub.ports.clock import Timer, monotonic_at
 
@@ -80,8 +80,9 @@ class CallbackReader:
                         followed = await self._channels.channel(found.application, found.account)
                         unfollow = followed.follow(lambda _: self.wake.set())
                     until = await self._step(found, followed)
-                except StorageFailed as failure:
-                    log.warning("the queue of a callback cannot be read: %s", failure)
+                except HubError as failure:
+                    # Storage that fails, or a hub that goes down: no fault of the receiver's.
+                    log.warning("the callback of %s waits: %s", self._application, failure)
                     until = self._clock.monotonic() + STORAGE_PAUSE
                 if until is not None:
                     await self._wait(until)

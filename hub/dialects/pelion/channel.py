@@ -231,7 +231,7 @@ class PelionChannels:
             )  # fmt: skip
         else:
             channel = await self.channel(principal.application, principal.account)
-            start = await self._beginning(channel)
+            start = await self._beginning(principal.application, channel)
             made = PelionChannel(
                 principal.application, principal.account, kind, options, channel.position, now, now, principal.key_id,
                 token, url, headers,
@@ -243,6 +243,10 @@ class PelionChannels:
                 life.end_polls(DISPLACED, "another kind of channel was made")
         life.seen = self._hub.clock.monotonic()
         await self._hub.directory.put(channel_record(made))
+        audit.info(
+            "notification channel made" if before is None else "notification channel registered again",
+            extra={"application": principal.application, "kind": kind, "key": principal.key_id},
+        )
         return made
 
     async def _remove(self, found: PelionChannel) -> None:
@@ -271,7 +275,9 @@ class PelionChannels:
         """Where the reader stands, and what was given up before it: too old, or more than the queue holds."""
         life = self.life(application)
         if life.position is None:
-            life.position = await self._hub.engine.log.position(channel.name, READER) or await self._beginning(channel)
+            stored = await self._hub.engine.log.position(channel.name, READER)
+            found = stored or await self._beginning(application, channel)
+            life.position = life.position or found
         position = life.position
         if position.epoch != channel.epoch:
             return position, None  # the log tells
@@ -330,9 +336,9 @@ class PelionChannels:
         if found is not None:
             await self.revise(found, seen=self._hub.clock.now())
 
-    async def _beginning(self, channel: Channel) -> Position:
-        stored = await self._hub.engine.log.position(channel.name, READER)
-        lost = stored.offset if stored is not None and stored.epoch == channel.epoch else 0
+    async def _beginning(self, application: str, channel: Channel) -> Position:
+        known = self.life(application).position, await self._hub.engine.log.position(channel.name, READER)
+        lost = max([place.offset for place in known if place is not None and place.epoch == channel.epoch], default=0)
         young = await self._before_younger(channel, self._hub.clock.now() - YOUNG)
         return Position(channel.epoch, max(lost, young))
 

@@ -54,6 +54,8 @@ class Upkeep:
                 for found in self._channels.all():
                     if all_due or found.application in fresh:
                         await self._tend(found)
+                if self._clock.monotonic() >= due:
+                    continue
                 timer = self._clock.call_at(due, self._wake.set)
                 try:
                     await self._wake.wait()

@@ -9,7 +9,7 @@ from datetime import timedelta
 import anyio
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from hub.core.hub import Hub
 from hub.delivery.listening import Listening
@@ -114,9 +114,10 @@ class Notification:
             if found is None or found.kind != wire.WEBSOCKET:
                 await websocket.close(NO_CHANNEL, "no such channel: register it first")
                 return
-            if gap is not None:
-                await websocket.send_text((found.view.gap(gap, channel.name, channel.epoch) or b"").decode())
             try:
+                told = None if gap is None else found.view.gap(gap, channel.name, channel.epoch)
+                if told is not None:
+                    await websocket.send_text(told.decode())
                 await serve_view(
                     websocket,
                     self._listening,
@@ -127,6 +128,8 @@ class Notification:
                     reader=READER,
                     acknowledged=lambda offset: self._channels.moved(application, Position(channel.epoch, offset)),
                 )
+            except (WebSocketDisconnect, OSError):
+                return  # it left before the first message
             finally:
                 await self._left(application)
 

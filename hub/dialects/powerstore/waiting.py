@@ -10,19 +10,17 @@ from datetime import timedelta
 import anyio
 from starlette.requests import Request
 
-from hub.core.calls import Calls
+from hub.core.hub import Hub
 from hub.model.call import CallState
 from hub.model.errors import TooMany
 from hub.model.ids import CallId
-from hub.ports.clock import Clock
 
 
 class Waiting:
     """The seats of those who wait."""
 
-    def __init__(self, calls: Calls, clock: Clock, bound: timedelta, most: int) -> None:
-        self._calls = calls
-        self._clock = clock
+    def __init__(self, hub: Hub, bound: timedelta, most: int) -> None:
+        self._hub = hub
         self._bound = bound
         self._most = most
         self._seated: Counter[str] = Counter()
@@ -30,7 +28,7 @@ class Waiting:
     @property
     def until(self) -> float:
         """The monotonic time at which a wait that begins now is over."""
-        return self._clock.monotonic() + self._bound.total_seconds()
+        return self._hub.clock.monotonic() + self._bound.total_seconds()
 
     @contextmanager
     def seat(self, account: str) -> Iterator[None]:
@@ -57,6 +55,6 @@ class Waiting:
                 tasks.cancel_scope.cancel()
 
             tasks.start_soon(leave)
-            state = await self._calls.wait_end(call, self.until)
+            state = await self._hub.calls.wait_end(call, self.until)
             tasks.cancel_scope.cancel()
         return state

@@ -154,3 +154,18 @@ async def test_a_notification_from_a_new_session_moves_the_device() -> None:
 
         assert told.payload == b"elsewhere"
         assert (await here.call(double.address, "POST", "/1/0/8", payload=b"there")).payload == b"there"
+
+
+async def test_a_notification_under_another_identity_is_not_believed() -> None:
+    ctx = context("seven", "eight")
+    async with station(ctx, dtls=True) as here, device(here, "seven") as double, device(here, "eight") as other:
+        await double.register()
+        await other.register()
+        await here.adapter.observe(ObserveSpec(double.address, "/observable"), ctx.clock.monotonic() + 10)
+        other.observing = dict(double.observing)
+        await other.notify([b"forged"])
+        await other.update()
+        await double.notify([b"true", b"true"])
+        (told, *_) = await ctx.seen(EventKind.NOTIFICATION)
+
+        assert told.payload == b"true"

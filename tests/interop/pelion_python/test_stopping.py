@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.interop.conftest import Demo
+from tests.interop.detour import Detour
 from tests.interop.peer import Peer
 
 SEED = "015f2fa34d310000000000010030036c"
@@ -30,7 +31,6 @@ def test_an_idle_poll_is_stopped_at_once(sdk: Peer) -> None:
 
 
 def test_fifty_stops_right_after_a_value_are_prompt(demo: Demo, dial: Callable[[str, str], Peer]) -> None:
-    # The SDK's thread may send its next poll after its DELETE; that poll must not be held for its full time.
     peers = [dial(demo.url, demo.key()) for _ in range(AT_ONCE)]
     running = [peer.begin(STOP_AT_THE_VALUE) for peer in peers]
 
@@ -39,6 +39,23 @@ def test_fifty_stops_right_after_a_value_are_prompt(demo: Demo, dial: Callable[[
     assert len(took) == 50
     assert max(took) < 2.0, took
     assert [peer("logged") for peer in peers] == [[]] * AT_ONCE
+
+
+def test_a_poll_that_comes_after_its_own_end_is_not_held_for_long(
+    demo: Demo, dial: Callable[[str, str], Peer]
+) -> None:
+    # The SDK's thread may send its next poll while its DELETE is on the way. Here that poll always comes second.
+    with Detour(demo.hub.port) as detour:
+        peer = dial(detour.url, demo.key())
+        for _ in range(3):
+            peer(READ)
+            detour.hold_polls()
+            peer(READ)
+            assert detour.held.wait(15)
+
+            assert peer("timed(api.stop_notifications)") < 2.0
+
+        assert peer("logged") == []
 
 
 def test_after_a_stop_the_next_read_starts_it_again(sdk: Peer) -> None:

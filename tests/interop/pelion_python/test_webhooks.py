@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from tests.interop.conftest import Demo
+from tests.interop.detour import Detour
 from tests.interop.dialling import TEMPERATURE, Devices
 from tests.interop.peer import Peer, PeerError
 from tests.interop.receiver import Receiver
@@ -107,3 +111,20 @@ def test_a_webhook_takes_over_from_a_live_poll_and_the_poll_takes_over_again(sdk
     assert sdk("polling()")
     refused = sdk("logged[:]; logged.clear()") or []
     assert all("(400)" in line or "(410)" in line for line in refused)
+
+
+def test_a_poll_that_comes_in_between_does_not_keep_the_webhook_out(
+    demo: Demo, dial: Callable[[str, str], Peer], receiver: Receiver
+) -> None:
+    # Taking over is a DELETE of the poll's channel and a PUT of the webhook; the thread's next poll may come between.
+    with Detour(demo.hub.port) as detour:
+        sdk = dial(detour.url, demo.key())
+        sdk(f"{READ}.wait(15)")
+        detour.hold_polls()
+        sdk(f"{READ}.wait(15)")
+        assert detour.held.wait(15)
+
+        sdk(f"api.update_webhook({receiver.url!r})")
+
+        assert receiver.next().text == "{}"
+        assert sdk("api.get_webhook().url") == receiver.url
