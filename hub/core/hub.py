@@ -107,6 +107,7 @@ class Hub:
             if declare is not None:
                 await declare(self)
             self.observe.load()
+            self.presence.load()
             recovery = Recovery(self.dispatch)
             # Adapters are known before the calls are, since lanes are the adapters' words, but start after them.
             self.adapters.update({name: adapter for name, (adapter, _) in self._configured.items()})

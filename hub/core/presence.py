@@ -6,6 +6,7 @@ Presence is memory: it is rebuilt as devices are heard from.
 
 from __future__ import annotations
 
+import heapq
 import logging
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -39,6 +40,17 @@ class PresenceBook:
         self._observe = observe
         self._clock = clock
         self._stats = stats
+        # When registrations end, soonest first; an entry that a later registration made untrue is passed over.
+        self._ends: list[tuple[datetime, str, str]] = []
+
+    def load(self) -> None:
+        """Know when the stored registrations end. Call after the directory was loaded."""
+        for device in self._directory.all_devices():
+            self._ends_at(device)
+
+    def _ends_at(self, device: Device) -> None:
+        if device.registration is Registration.REGISTERED and device.expires_at is not None:
+            heapq.heappush(self._ends, (device.expires_at, device.account, device.id))
 
     async def hear(self, adapter: str, event: DeviceEvent, home: str | None) -> Device | None:
         """Take in one report; returns the device (None for an unknown one) once what must be on disk is there.
@@ -104,6 +116,7 @@ class PresenceBook:
             memory=attrs.get("memory"),
         )
         audit.info("registered", extra={"device": stored.id, "account": stored.account, "adapter": adapter})
+        self._ends_at(stored)
         self._dispatch.queues.wake(stored.adapter, stored.address)
         return stored
 
@@ -116,6 +129,7 @@ class PresenceBook:
             self._tell(told, EventKind.UPDATED, _registration_body(told)),
             memory=event.attrs.get("memory"),
         )
+        self._ends_at(stored)
         self._dispatch.queues.wake(stored.adapter, stored.address)
         return stored
 
@@ -166,10 +180,14 @@ class PresenceBook:
     async def expire(self) -> None:
         """End the registrations whose time is over."""
         now = self._clock.now()
-        for device in self._directory.all_devices():
-            over = device.expires_at is not None and device.expires_at <= now
-            if over and device.registration is Registration.REGISTERED:
+        while self._ends and self._ends[0][0] <= now:
+            entry = self._ends[0]
+            device = self._directory.device(entry[1], entry[2])
+            if device is not None and device.expires_at is not None and device.expires_at <= now:
+                # The entry stays until that is on disk: a failed write is tried again at the next look.
                 await self.gone(device, Registration.EXPIRED)
+            if self._ends and self._ends[0] == entry:
+                heapq.heappop(self._ends)
 
     def _tell(self, device: Device, kind: EventKind, body: dict[str, Any]) -> list[EventDraft]:
         return [

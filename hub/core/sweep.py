@@ -19,7 +19,7 @@ log = logging.getLogger("hub.sweep")
 
 
 class Sweep:
-    """Looks at every lane each second; once a minute ends registrations and trims what is kept."""
+    """Each second looks at every lane and ends registrations; once a minute trims what is kept."""
 
     def __init__(
         self, engine: Engine, dispatch: Dispatch, presence: PresenceBook, clock: Clock, limits: Limits
@@ -36,18 +36,24 @@ class Sweep:
         while True:
             await self._clock.sleep_until(self._clock.monotonic() + LOOK)
             self._dispatch.queues.pump_all()
+            await self._expire()
             if self._clock.monotonic() >= due:
                 due = self._clock.monotonic() + TIDY
                 await self.tidy()
 
     async def tidy(self) -> None:
-        """End registrations that ran out, then trim logs and journal, a bounded number of rows per commit."""
+        """Trim logs and journal, a bounded number of rows per commit."""
         try:
-            await self._presence.expire()
             await self._all(self._trim)
             await self._all(self._forget)
         except StorageFailed as failure:
             log.warning("the sweep could not write: %s", failure)
+
+    async def _expire(self) -> None:
+        try:
+            await self._presence.expire()
+        except StorageFailed as failure:
+            log.warning("the end of a registration could not be written: %s", failure)
 
     async def _all(self, some: Callable[[], Awaitable[int]]) -> None:
         while await some() >= self._limits.trim_rows:

@@ -55,25 +55,25 @@ async def test_a_finished_job_has_all_its_attributes(tmp_path: Path) -> None:
         assert isinstance(job["step_order"], int)
 
 
-@pytest.mark.parametrize(
-    ("query", "wanted"),
-    [
-        ("", {"id"}), ("?select=state", {"state"}), ("?select=id,+state", {"id", "state"}),
-        ("?select=id%2C%20state", {"id", "state"}), ("?select=state,state", {"state"}),
-    ],
-)  # fmt: skip
-async def test_what_is_selected_comes_and_nothing_else(tmp_path: Path, query: str, wanted: set[str]) -> None:
+async def test_what_is_selected_comes_and_nothing_else(tmp_path: Path) -> None:
     async with serving(tmp_path) as hub:
         id = await hub.submitted(GROUP, {"description": "x"})
-
-        assert set((await hub.ask("GET", f"job/{id}{query}")).json) == wanted
-        assert set((await hub.ask("GET", f"job{query}")).json[0]) == wanted
+        for query, wanted in (
+            ("", {"id"}),
+            ("?select=state", {"state"}),
+            ("?select=id,+state", {"id", "state"}),
+            ("?select=id%2C%20state", {"id", "state"}),
+            ("?select=state,state", {"state"}),
+        ):
+            assert set((await hub.ask("GET", f"job/{id}{query}")).json) == wanted
+            assert set((await hub.ask("GET", f"job{query}")).json[0]) == wanted
 
 
 async def test_a_job_is_the_root_of_a_tree_without_steps(tmp_path: Path) -> None:
     async with serving(tmp_path) as hub:
         id = await hub.submitted(GROUP, {"description": "x"})
-        answer = await hub.ask("GET", f"job/{id}?select=children(id,state),parent(id),root(id,resource_type),leafs,parent_id")
+        select = "children(id,state),parent(id),root(id,resource_type),leafs,parent_id"
+        answer = await hub.ask("GET", f"job/{id}?select={select}")
 
         assert answer.json == {
             "children": [], "parent": None, "root": {"id": id, "resource_type": "volume_group"}, "leafs": [],
@@ -127,27 +127,24 @@ async def test_jobs_are_found_by_what_they_are(tmp_path: Path) -> None:
         assert [job["id"] for job in (await hub.ask("GET", f"job?id=in.({several})")).json] == [ids[1], ids[4]]
 
 
-@pytest.mark.parametrize(
-    ("query", "status", "code"),
-    [
-        ("select=id,nothing", 400, "0xE0404003000A"), ("nothing=eq.1", 400, "0xE0404003000A"),
-        ("order=nothing", 400, "0xE0404003000A"), ("select=id(state)", 400, None), ("select=", 400, None),
-        ("state=like.x", 400, None), ("state=COMPLETED", 400, None), ("state=", 400, None),
-        ("state=in.COMPLETED", 400, None), ("or=(state.eq.FAILED", 400, None), ("start_time=gt.soon", 400, None),
-        ("response_body=eq.x", 400, None), ("children=eq.x", 400, None), ("order=id.up", 400, None),
-        ("limit=ten", 400, None), ("limit=0", 416, None), ("limit=-1", 416, None), ("offset=-1", 416, None),
-        ("offset=1", 416, None), ("progress_percentage=ilike.1*", 400, None),
-    ],
-)  # fmt: skip
-async def test_a_query_that_cannot_be_answered_is_refused(
-    tmp_path: Path, query: str, status: int, code: str | None
-) -> None:
+REFUSED: list[tuple[str, int, str | None]] = [
+    ("select=id,nothing", 400, "0xE0404003000A"), ("nothing=eq.1", 400, "0xE0404003000A"),
+    ("order=nothing", 400, "0xE0404003000A"), ("select=id(state)", 400, None), ("select=", 400, None),
+    ("state=like.x", 400, None), ("state=COMPLETED", 400, None), ("state=", 400, None),
+    ("state=in.COMPLETED", 400, None), ("or=(state.eq.FAILED", 400, None), ("start_time=gt.soon", 400, None),
+    ("response_body=eq.x", 400, None), ("children=eq.x", 400, None), ("order=id.up", 400, None),
+    ("limit=ten", 400, None), ("limit=0", 416, None), ("limit=-1", 416, None), ("offset=-1", 416, None),
+    ("offset=1", 416, None), ("progress_percentage=ilike.1*", 400, None),
+]  # fmt: skip
+
+
+async def test_a_query_that_cannot_be_answered_is_refused(tmp_path: Path) -> None:
     async with serving(tmp_path) as hub:
         await hub.submitted(GROUP, {"description": "x"})
-        answer = await hub.ask("GET", f"job?{query}")
-
-        assert answer.status == status, answer
-        assert answer.json["messages"][0]["code"] == (code or answer.json["messages"][0]["code"])
+        for query, status, code in REFUSED:
+            answer = await hub.ask("GET", f"job?{query}")
+            assert answer.status == status, (query, answer)
+            assert answer.json["messages"][0]["code"] == (code or answer.json["messages"][0]["code"])
 
 
 async def test_pages_say_where_they_lie(tmp_path: Path) -> None:

@@ -418,3 +418,18 @@ async def test_five_thousand_calls_to_a_thousand_devices_end_in_order_per_device
     assert len(seen) == 1000
     assert max(core.adapter.most_busy.values()) == 1
 
+
+
+async def test_a_registration_that_runs_out_is_told_within_a_second_and_once(tmp_path: Path) -> None:
+    async with running_core(tmp_path) as core:
+        assert core.adapter.ctx is not None
+        for lifetime in (60, 90):
+            await core.adapter.ctx.accept(
+                DeviceEvent(Heard.REGISTERED, "lamp", 0.0, attrs={"lifetime": lifetime, "boot": str(lifetime)})
+            )
+        for seconds, expected in ((61, 0), (28, 0), (2, 1), (5, 1)):
+            for _ in range(seconds):
+                core.clock.advance(1)
+                await core.settle()
+            kinds = [e.kind for e in await core.events()]
+            assert kinds.count(EventKind.EXPIRED) == expected, seconds

@@ -1,0 +1,125 @@
+"""How an upstream speaks of its jobs: where a change is asked for as a job, where jobs are asked after, what their words
+mean. All of it is settings; the shapes that have a name are no more than settings that somebody wrote down already.
+
+    [adapters.<name>]
+    jobs = "powerstore"        # powerstore, hub, location; "none": plain devices
+
+    [adapters.<name>.job]      # what differs from the named shape
+    query = "is_async=true"    # added to the query of every change
+    key = ""                   # header that carries the id of the call, where the upstream answers a repetition from it
+    id = "id"                  # member of the 202's body that names the job; "": the header Location is its address
+    one = "job/{id}?select=id,state"             # where one job is asked after; needs {id}
+    many = "job?select=id,state&id=in.({ids})"   # where many are; needs {ids}; "": one by one
+    find = ""                  # where a job is looked for whose 202 was lost; {type} {action} {instance} {user} {since}
+    state = "state"            # member that tells how the job stands; "": its answer is the result
+    state_else = "phase"       # another, where the first is missing
+    done = ["COMPLETED"]       # its words for success
+    failed = ["FAILED"]        # its words for failure; every other word: still at work
+    status = "response_status" # member with the HTTP status of the result
+    body = "response_body"     # member with the result itself; "": the whole answer
+    follow = "job_job_response" # `response_type` of a result that is a further job
+    ends_at = "estimated_completion_time"   # member with the moment at which it should be over
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+_ASKED = "id,state,phase,response_status,response_body,end_time,estimated_completion_time,progress_percentage"
+
+
+@dataclass(frozen=True, slots=True)
+class JobShape:
+    """One way to speak of jobs; the members are those of the settings."""
+
+    query: str = ""
+    key: str = ""
+    id: str = ""
+    one: str = ""
+    many: str = ""
+    find: str = ""
+    state: str = ""
+    state_else: str = ""
+    done: frozenset[str] = frozenset()
+    failed: frozenset[str] = frozenset()
+    status: str = ""
+    body: str = ""
+    follow: str = ""
+    ends_at: str = ""
+
+
+POWERSTORE = JobShape(
+    query="is_async=true",
+    id="id",
+    one=f"job/{{id}}?select={_ASKED}",
+    many=f"job?select={_ASKED}&id=in.({{ids}})&limit=2000",
+    find="job?select=id&resource_type=eq.{type}&resource_action=eq.{action}&resource_id=eq.{instance}"
+    "&user=eq.{user}&start_time=gte.{since}&limit=3",
+    state="state",
+    state_else="phase",
+    done=frozenset({"completed"}),
+    failed=frozenset({"failed", "unrecoverable_failed", "skipped"}),
+    status="response_status",
+    body="response_body",
+    follow="job_job_response",
+    ends_at="estimated_completion_time",
+)
+SHAPES: Mapping[str, JobShape] = {
+    "powerstore": POWERSTORE,
+    # A hub answers a repeated submit with the job of the first: nothing has to be looked for.
+    "hub": replace(POWERSTORE, key="Idempotency-Key"),
+    "location": JobShape(
+        state="status",
+        done=frozenset({"succeeded", "success", "completed", "done"}),
+        failed=frozenset({"failed", "error", "canceled", "cancelled"}),
+    ),
+}
+
+
+def read_shape(name: str, table: Any) -> JobShape | None:
+    """The named shape with what the table changes of it; None for `none`. Raises ValueError that names the key."""
+    if name == "none":
+        if table:
+            raise ValueError('job: says how jobs are asked after, and jobs = "none"')
+        return None
+    known = SHAPES.get(name)
+    if known is None:
+        raise ValueError(f"jobs: is none or one of {', '.join(SHAPES)}")
+    if not isinstance(table, Mapping):
+        raise ValueError("job: is a table")
+    names = {field.name for field in fields(JobShape)}
+    changed: dict[str, Any] = {}
+    for key, value in table.items():
+        if key not in names:
+            raise ValueError(f"job.{key}: no such setting; there are {', '.join(sorted(names))}")
+        changed[key] = _words(key, value) if key in ("done", "failed") else _text(key, value)
+    shape = replace(known, **changed)
+    if shape.id and "{id}" not in shape.one:
+        raise ValueError("job.one: must hold {id}, since the body of the 202 names the job")
+    if shape.many and ("{ids}" not in shape.many or not shape.id):
+        raise ValueError("job.many: must hold {ids}, and the body of the 202 must name the job (job.id)")
+    if shape.state and not shape.done:
+        raise ValueError("job.done: needs a word, or nothing would ever end")
+    for key, places in (("one", {"id"}), ("many", {"ids"}), ("find", _FOUND_BY)):
+        try:
+            getattr(shape, key).format(**dict.fromkeys(places, ""))
+        except (KeyError, ValueError, IndexError):
+            raise ValueError(f"job.{key}: may hold {', '.join('{' + place + '}' for place in sorted(places))}") from None
+    return shape
+
+
+_FOUND_BY = {"type", "action", "instance", "user", "since"}
+
+
+def _text(key: str, value: Any) -> str:
+    if not isinstance(value, str) or not value.isprintable() or "#" in value:
+        raise ValueError(f"job.{key}: is a text")
+    return value
+
+
+def _words(key: str, value: Any) -> frozenset[str]:
+    if not isinstance(value, list | tuple) or not all(isinstance(word, str) and word for word in value):
+        raise ValueError(f"job.{key}: is a list of words")
+    return frozenset(word.casefold() for word in value)

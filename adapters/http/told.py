@@ -1,0 +1,157 @@
+"""What an upstream tells of a job, read by its shape: at work, ended, forgotten, or gone on as another. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from yarl import URL
+
+from adapters.http.shape import JobShape
+from adapters.http.wire import Answer, response_of, retry_after
+from hub.ports.adapter import DeviceResponse
+
+MOST_ID = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class AtWork:
+    """Not over. `again` is in how many seconds its upstream wants to be asked again, or would have something to say."""
+
+    again: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Over, with its result."""
+
+    response: DeviceResponse
+
+
+@dataclass(frozen=True, slots=True)
+class Further:
+    """It ended by beginning another job; or, with `result`, its result is to be fetched there."""
+
+    job: str
+    result: bool = False
+
+
+Told = AtWork | Ended | Further
+
+
+def job_of(shape: JobShape, answer: Answer, asked: URL) -> str | None:
+    """What names the job of a 202: its id, or the path of its address on the same server; None where nothing does."""
+    if shape.id:
+        value = loaded(answer.body)
+        return _id(value.get(shape.id)) if isinstance(value, dict) else None
+    return place_of(answer, asked)
+
+
+def place_of(answer: Answer, asked: URL) -> str | None:
+    """Path and query of the header Location; None where it leads to another server."""
+    text = answer.headers.get("Location", "")
+    try:
+        place = asked.join(URL(text)) if text else None
+        if place is None or place.origin() != asked.origin():
+            return None
+    except ValueError:
+        return None
+    return _id(place.raw_path_qs)
+
+
+def of_answer(shape: JobShape, answer: Answer, asked: URL, now: datetime) -> Told | None:
+    """What the answer to a question after one job says; None where it says nothing of it."""
+    again = retry_after(answer.headers, now)
+    if answer.status == 202:
+        return AtWork(again)
+    if answer.status == 303:
+        place = place_of(answer, asked)
+        return None if place is None else Further(place, result=True)
+    if not 200 <= answer.status < 300:
+        return None
+    if not answer.whole:
+        return Ended(response_of(answer, now))
+    if not shape.state:
+        return Ended(response_of(answer, now))
+    row = loaded(answer.body)
+    if not isinstance(row, dict):
+        return None
+    if not shape.body and shape.state not in row:
+        # The address gave the result itself: there is no word to wait for.
+        return Ended(response_of(answer, now))
+    told = of_row(shape, row, now)
+    return AtWork(again) if isinstance(told, AtWork) and again is not None else told
+
+
+def of_row(shape: JobShape, row: Mapping[str, Any], now: datetime) -> Told:
+    """What a job's own members say."""
+    word = row.get(shape.state)
+    if word is None and shape.state_else:
+        word = row.get(shape.state_else)
+    state = str(word).casefold() if isinstance(word, str) else ""
+    if state not in shape.done and state not in shape.failed:
+        return AtWork(_until(row.get(shape.ends_at), now) if shape.ends_at else None)
+    status = _status(row.get(shape.status)) if shape.status else None
+    body = row.get(shape.body) if shape.body else row
+    native: dict[str, Any] = {"state": str(word)}
+    if state in shape.done:
+        if isinstance(body, dict) and shape.follow and body.get("response_type") == shape.follow:
+            further = _id(body.get("id"))
+            if further is not None:
+                return Further(further)
+        if status is None or not 200 <= status < 300:
+            status = 204 if body is None else 200
+    else:
+        if status is None or status < 400:
+            status = 500 if state.startswith("unrecoverable") else 422
+        if state != "failed":
+            native["error"] = str(word).upper()
+    native["status"] = status
+    if body is None:
+        return Ended(DeviceResponse(status, native=native))
+    return Ended(DeviceResponse(status, json.dumps(body).encode(), "application/json", native=native))
+
+
+def rows(body: bytes) -> list[Mapping[str, Any]] | None:
+    """The jobs of a collection; None for what is none."""
+    value = loaded(body)
+    if isinstance(value, list) and all(isinstance(row, dict) for row in value):
+        return value
+    return None
+
+
+def loaded(body: bytes) -> Any:
+    """The value of a JSON body, None for anything else."""
+    try:
+        return orjson.loads(body) if body else None
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _id(value: Any) -> str | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    right = isinstance(value, str) and 0 < len(value) <= MOST_ID and value.isprintable() and value not in (".", "..")
+    return value if right else None
+
+
+def _status(value: Any) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) == 3:
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 100 <= value < 600 else None
+
+
+def _until(value: Any, now: datetime) -> float | None:
+    """Seconds to a moment that a job names."""
+    if not isinstance(value, str):
+        return None
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    return (at - now).total_seconds()

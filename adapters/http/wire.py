@@ -1,0 +1,119 @@
+"""HTTP as values: addresses from targets, answers as device responses, what headers tell of time. Pure.
+
+What an upstream says of its jobs is read in `told.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import quote
+
+from hub.model.errors import BadRequest as Malformed
+from hub.model.target import parse_target
+from hub.ports.adapter import BadRequest, Delivery, DeviceResponse
+
+LEAST_PAUSE, MOST_PAUSE = 0.2, 300.0
+MOST_PATIENCE = 86_400.0
+
+_SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
+_MAX_AGE = re.compile(r"(?:^|,)\s*max-age=\"?([0-9]{1,9})", re.IGNORECASE | re.ASCII)
+_NOT_KEPT = re.compile(r"(?:^|,)\s*(?:no-store|no-cache|private)", re.IGNORECASE)
+_CONTENT_TYPE = re.compile(r"[!-~]+(?: [!-~]+)*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: the whole of it. Header names are looked up without regard to case. `whole` is False where the
+    body was longer than may be read, or came in a coding that was not asked for; it is empty then."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = b""
+    whole: bool = True
+
+
+def path_of(prefix: str, target: str, query: Iterable[tuple[str, str]] = (), more: str = "") -> str:
+    """Path and query below an upstream's base, quoted. Raises BadRequest (NOT_SENT) for what is no target."""
+    try:
+        segments = [*parse_target(prefix).segments, *parse_target(target).segments]
+    except Malformed as error:
+        raise BadRequest(str(error), delivery=Delivery.NOT_SENT) from None
+    pairs = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in query)
+    asked = "&".join(filter(None, (pairs, more)))
+    return "/".join(quote(segment, safe="") for segment in segments) + (f"?{asked}" if asked else "")
+
+
+def filled(template: str, **values: str) -> str:
+    """A path of the settings with values in its places, quoted."""
+    return template.format(**{name: quote(value, safe="") for name, value in values.items()})
+
+
+def content_type_of(text: str | None) -> str | None:
+    """A content type that may stand in a header. Raises BadRequest (NOT_SENT)."""
+    if text is not None and _CONTENT_TYPE.fullmatch(text) is None:
+        raise BadRequest("a content type is printable text", delivery=Delivery.NOT_SENT)
+    return text
+
+
+def response_of(answer: Answer, now: datetime) -> DeviceResponse:
+    """An answer in the hub's terms. `native` has the upstream's own figure; a status that a caller could do nothing
+    with (a redirect, which is never followed) is told as 502 with a word."""
+    native: dict[str, object] = {"status": answer.status}
+    if not answer.whole:
+        native["error"] = "ANSWER_TOO_LARGE"
+        return DeviceResponse(502, native=native)
+    if not 200 <= answer.status < 300 and not 400 <= answer.status < 600:
+        native["error"] = "REDIRECTED"
+        return DeviceResponse(502, native=native)
+    pause = retry_after(answer.headers, now)
+    if pause is not None and answer.status in (429, 503):
+        native["retry_after"] = min(pause, MOST_PATIENCE)
+    place = answer.headers.get("Content-Range")
+    if place is not None:
+        native["content_range"] = place
+    kind = answer.headers.get("Content-Type") if answer.body else None
+    return DeviceResponse(answer.status, answer.body, kind, max_age(answer.headers), native)
+
+
+def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Seconds that a server asks for, by figure or by date; None where it asks for nothing that can be read."""
+    text = headers.get("Retry-After", "").strip()
+    if _SECONDS.fullmatch(text):
+        return max(LEAST_PAUSE, float(text))
+    at = _date(text)
+    return None if at is None else max(LEAST_PAUSE, (at - now).total_seconds())
+
+
+def skew(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Seconds by which a server's clock is ahead, to a second; None where it does not tell."""
+    at = _date(headers.get("Date", ""))
+    return None if at is None else (at - now).total_seconds()
+
+
+def max_age(headers: Mapping[str, str]) -> int | None:
+    """How long an answer may be kept, where it says so."""
+    said = headers.get("Cache-Control", "")
+    found = _MAX_AGE.search(said)
+    return None if found is None or _NOT_KEPT.search(said) else int(found[1])
+
+
+def cookies_of(values: Iterable[str]) -> dict[str, str]:
+    """Names and values of Set-Cookie headers; attributes are of no interest to a client of one place."""
+    found = {}
+    for value in values:
+        name, equals, rest = value.partition(";")[0].strip().partition("=")
+        if equals and name and name.isascii() and name.isprintable():
+            found[name] = rest.strip()
+    return found
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        at = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
