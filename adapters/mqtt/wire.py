@@ -220,6 +220,13 @@ def _says_json(content_type: str | None) -> bool:
     return plain == JSON or plain.endswith("+json")
 
 
+def asked(purpose: str, body: Mapping[str, Any] | None) -> Command:
+    """What was asked, from the answer alone: a read is about the one point that it brings."""
+    data = None if body is None else body.get("data")
+    point = next(iter(data)) if purpose == topics.GET and isinstance(data, dict) and len(data) == 1 else None
+    return Command(purpose, None, point)
+
+
 def response(said: Command, body: Mapping[str, Any] | None) -> DeviceResponse:
     """What a device answered to a command. Code 0 is as good as 200; digits may come as text."""
     if body is None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
 import anyio
 
-from hub.core.ending import Next, after_error, answered, made, may_repeat
+from hub.core.ending import Next, after_error, answered, backoff, made, may_repeat
 from hub.core.ticket import Ticket, Turn
 from hub.model.call import Call
 from hub.model.errors import StorageFailed
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 # An adapter ends its attempts by the deadline itself; this is how long the core waits before it does so for it.
 GRACE = 0.5
+STORAGE_PAUSE = 1.0
 
 log = logging.getLogger("hub.attempt")
 audit = logging.getLogger("hub.audit")
@@ -99,6 +101,11 @@ class Attempts:
                 await self._answer(ticket, result)
             else:
                 await self._no_answer(ticket, result)
+        except Exception:
+            # Whatever went wrong here, a late answer may still end the call, and its deadline surely will.
+            log.exception("the attempt at call %s could not be judged", ticket.call.id)
+            if not _ending(ticket):
+                self._wait_on(ticket)
         finally:
             self._over(ticket)
 
@@ -118,6 +125,11 @@ class Attempts:
                 return await self._one(self._dispatch.adapters[call.adapter], request, note)
             except CallError as error:
                 return error
+            except asyncio.CancelledError:
+                if scope.cancel_called or _cancelled():
+                    raise
+                # Nobody cancelled this attempt: something inside the adapter was, and it let that out.
+                return CallError("adapter fault", delivery=Delivery.MAYBE)
             except Exception:
                 # A bug of an adapter must not take the hub down, nor leave its caller without an answer.
                 log.exception("adapter %s failed on call %s", call.adapter, call.id)
@@ -140,11 +152,16 @@ class Attempts:
         retry_after = response.native.get("retry_after") if response.status in (429, 503) else None
         if retry_after is not None and ticket.turn is Turn.SENT and dispatch.sending:
             # The device asked for patience: that is no outcome while the call may still wait.
-            pause = float(retry_after)
+            # It is asked ever more seldom, whatever it says: each time costs two commits and an attempt.
+            pause = max(float(retry_after), backoff(ticket.attempt - 1))
             if dispatch.clock.monotonic() + pause < ticket.expires:
-                await self._release(ticket, pause, retry_used=False, park=False)
+                await self.release(ticket, pause)
+                if response.held is not None:
+                    response.held()
                 return
         await dispatch.end(ticket, answered(response, dispatch.clock.now()))
+        if response.held is not None:
+            response.held()
 
     async def _no_answer(self, ticket: Ticket, error: CallError) -> None:
         dispatch = self._dispatch
@@ -163,25 +180,35 @@ class Attempts:
             await dispatch.end(ticket, step.outcome)
         elif ticket.turn is Turn.HELD or step.next is Next.LINGER:
             # A held job is never sent again: nobody but the far side knows how it stands.
-            ticket.quiet()
-            dispatch.queues.free_slot(ticket)
-            self.linger(ticket, ticket.attempt_deadline)
+            self._wait_on(ticket)
         else:
             park = asleep or step.next is Next.PARK
-            await self._release(
-                ticket, 0.0 if asleep else step.pause, retry_used=step.next is Next.RETRY, park=park
-            )
+            await self.release(ticket, 0.0 if asleep else step.pause, retry_used=step.next is Next.RETRY, park=park)
 
-    async def _release(self, ticket: Ticket, pause: float, *, retry_used: bool, park: bool) -> None:
+    def _wait_on(self, ticket: Ticket) -> None:
+        ticket.quiet()
+        self._dispatch.queues.free_slot(ticket)
+        self.linger(ticket, ticket.attempt_deadline)
+
+    async def release(
+        self, ticket: Ticket, pause: float, *, retry_used: bool = False, park: bool = False
+    ) -> None:
+        """Take the claim back on disk, then let the call wait for another attempt.
+
+        While that cannot be written the call keeps its slot: memory must not run ahead of the journal.
+        """
         dispatch = self._dispatch
-        try:
-            moved = await dispatch.journal.release(
-                [ticket.call.id], dispatch.incarnation, park=park, retry_used=retry_used
-            )
-        except StorageFailed as failure:
-            log.warning("release failed: %s", failure)
-            moved = frozenset([ticket.call.id])
-        if ticket.call.id not in moved or ticket.turn is Turn.ENDING:
+        while not _ending(ticket):
+            try:
+                moved = await dispatch.journal.release(
+                    [ticket.call.id], dispatch.incarnation, park=park, retry_used=retry_used
+                )
+                break
+            except StorageFailed as failure:
+                log.warning("release failed, trying again: %s", failure)
+                dispatch.stats.storage_failures += 1
+                await dispatch.clock.sleep_until(dispatch.clock.monotonic() + STORAGE_PAUSE)
+        if _ending(ticket) or ticket.call.id not in moved:
             return
         ticket.retries_used += retry_used
         dispatch.stats.retries += retry_used
@@ -220,6 +247,11 @@ class Attempts:
         if scope is not None:
             scope.cancel()
         return ended
+
+
+def _cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _ending(ticket: Ticket) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hub.core.records import memory_record
 from hub.core.tasks import Tasks
 from hub.model.device import Registration
-from hub.model.errors import StorageFailed
+from hub.model.errors import Refusal, StorageFailed
 from hub.model.ids import CallId
 from hub.model.record import Kind
 from hub.ports.adapter import (
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from hub.core.hub import Hub
 
 MOST_EVENTS = 10_000
+_REGISTRATION = {EventKind.REGISTERED, EventKind.UPDATED, EventKind.DEREGISTERED, EventKind.EXPIRED}
 
 log = logging.getLogger("hub.adapters")
 
@@ -42,6 +43,7 @@ class Context:
     def __init__(self, hub: Hub, name: str, settings: Mapping[str, Any]) -> None:
         self._hub = hub
         self._tasks = Tasks()
+        self._registering: dict[str, asyncio.Event] = {}
         self._events = 0
         self.name = name
         self.settings = settings
@@ -75,6 +77,24 @@ class Context:
         if event.kind is EventKind.LATE_RESPONSE:
             await hub.dispatch.late(self.name, event)
             return
+        # What a device says of itself is heard in its order: nothing overtakes a registration that is being written.
+        while (writing := self._registering.get(event.device)) is not None:
+            await writing.wait()
+        if event.kind not in _REGISTRATION:
+            await self._heard(event)
+            return
+        writing = self._registering[event.device] = asyncio.Event()
+        try:
+            await self._heard(event)
+        except Refusal as refused:
+            log.warning("%s: %s of a device was refused: %s", self.name, event.kind.value, refused)
+            raise StorageFailed("the event was not taken") from refused
+        finally:
+            del self._registering[event.device]
+            writing.set()
+
+    async def _heard(self, event: DeviceEvent) -> None:
+        hub = self._hub
         home = self.settings.get("account")
         device = await hub.presence.hear(self.name, event, home if isinstance(home, str) else None)
         if device is None:

@@ -13,14 +13,14 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
-from hub.core.attempt import Attempts
+from hub.core.attempt import STORAGE_PAUSE, Attempts
 from hub.core.cache import Cache, Place, keep_answer, kept_answer
 from hub.core.ending import callbacks, completion, expired, made, may_repeat
 from hub.core.queues import Queues
 from hub.core.stats import Stats
 from hub.core.tasks import Tasks
 from hub.core.ticket import Ticket, Turn
-from hub.model.call import Call, Order
+from hub.model.call import Call, Order, Stage
 from hub.model.device import Device
 from hub.model.errors import Conflict, StorageFailed
 from hub.model.ids import CallId, Incarnation
@@ -29,7 +29,7 @@ from hub.ports.adapter import Adapter, DeviceEvent
 from hub.ports.clock import Clock, monotonic_at
 from hub.ports.engine import End, Journal
 
-STORAGE_PAUSE = 1.0
+OVERDUE = 2.0
 
 log = logging.getLogger("hub.dispatch")
 
@@ -217,8 +217,7 @@ class Dispatch:
             if ticket.turn is Turn.ENDING:
                 continue
             if ticket.call.id not in claimed:
-                log.error("call %s could not be claimed", ticket.call.id)
-                self._drop(ticket)
+                await self._unclaimable(ticket)
                 continue
             ticket.attempt += 1
             ticket.parked = False
@@ -226,6 +225,15 @@ class Dispatch:
                 self.attempts.start(ticket)
             else:
                 await self._unclaim(ticket)
+
+    async def _unclaimable(self, ticket: Ticket) -> None:
+        """The journal has the call in another stage than memory thought: believe the journal."""
+        state = await self.journal.get(ticket.call.id)
+        log.error("call %s could not be claimed: %s", ticket.call.id, None if state is None else state.stage.value)
+        if state is None or state.stage is Stage.DONE:
+            self._drop(ticket)
+        else:
+            await self.attempts.release(ticket, STORAGE_PAUSE)
 
     async def _unclaim(self, ticket: Ticket) -> None:
         """Claimed, but the hub is going down: nothing was sent, so the next start may send it whatever it is."""
@@ -318,7 +326,7 @@ class Dispatch:
         for waiter in ticket.waiters or ():
             _resolve(waiter)
         ticket.waiters = None
-        self.queues.forget([ticket.lane])
+        self.queues.forget(ticket.lane)
 
     def _one_less(self, place: Place) -> None:
         self.open[place] -= 1
@@ -357,6 +365,14 @@ class Dispatch:
         for ticket in self.queues.of_device(device.adapter, device.address):
             if ticket.turn is Turn.QUEUED:
                 self.end_soon(ticket, made(Ending.REMOVED, "DEVICE_BLOCKED"))
+
+    def end_overdue(self) -> None:
+        """End what should have ended by its deadline and did not: the net under everything else."""
+        over = self.clock.monotonic() - OVERDUE
+        for ticket in [ticket for ticket in self.tickets.values() if ticket.deadline < over and ticket.committed]:
+            if ticket.turn is not Turn.ENDING:
+                log.error("call %s outlived its deadline as %s", ticket.call.id, ticket.turn.value)
+                self.end_soon(ticket, made(Ending.TIMED_OUT if may_repeat(ticket.call) else Ending.UNKNOWN))
 
     async def late(self, adapter: str, event: DeviceEvent) -> bool:
         """An answer outside its attempt: it ends the call if the call is still open, else it is only noted."""

@@ -106,6 +106,9 @@ class PresenceBook:
             # The same run of the device says hello again (the hub was away, not the device): nothing new to tell.
             if "memory" in attrs:
                 await self._directory.put(memory_record(device, attrs["memory"]))
+            if told.expires_at != device.expires_at:
+                device = await self._directory.put_device(replace(device, expires_at=told.expires_at))
+                self._ends_at(device)
             return self._awake(device)
         # Nothing of an earlier life is true any more.
         self._dispatch.cache.drop((adapter, event.device))
@@ -142,7 +145,11 @@ class PresenceBook:
         # In memory first: a second report of the same end, on its way already, finds it told.
         self._directory.revise(left)
         self._dispatch.cache.drop((left.adapter, left.address))
-        stored = await self._directory.put_device(left, self._tell(left, kind, _who(left)))
+        try:
+            stored = await self._directory.put_device(left, self._tell(left, kind, _who(left)))
+        except BaseException:
+            self._directory.revise(device)
+            raise
         await self._directory.delete(Kind.MEMORY, f"{left.account}/{left.id}")
         audit.info(how.value, extra={"device": device.id, "account": device.account, "adapter": device.adapter})
         self._dispatch.remove_device(stored)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from hub.core.ticket import Lane, Ticket, Turn
 from hub.model.call import Call, Order
@@ -168,8 +168,7 @@ class Queues:
             if not self._due:
                 asyncio.get_running_loop().call_soon(self._flush)
             self._due.append(ticket)
-        if lane.idle:
-            self._lanes.pop((lane.adapter, lane.key), None)
+        self.forget(lane)
 
     def pump_all(self) -> None:
         """Look at every lane: at start, and as the poll that a lost ring costs."""
@@ -209,8 +208,9 @@ class Queues:
         lane.timer = None
         self.pump(lane)
 
-    def forget(self, lanes: Iterable[Lane]) -> None:
-        """Keep no lane that has nothing to do."""
-        for lane in lanes:
-            if lane.idle:
-                self._lanes.pop((lane.adapter, lane.key), None)
+    def forget(self, lane: Lane) -> None:
+        """Keep no lane that has nothing to do. A lane that a lingering call still names may have been forgotten
+        before; the one that has taken its place since stays."""
+        key = (lane.adapter, lane.key)
+        if lane.idle and self._lanes.get(key) is lane:
+            del self._lanes[key]

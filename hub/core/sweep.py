@@ -35,25 +35,29 @@ class Sweep:
         due = self._clock.monotonic()
         while True:
             await self._clock.sleep_until(self._clock.monotonic() + LOOK)
-            self._dispatch.queues.pump_all()
-            await self._expire()
+            await self._step(self._look)
+            await self._step(self._presence.expire)
             if self._clock.monotonic() >= due:
                 due = self._clock.monotonic() + TIDY
                 await self.tidy()
 
     async def tidy(self) -> None:
-        """Trim logs and journal, a bounded number of rows per commit."""
+        """End what outlived its deadline, then trim logs and journal, a bounded number of rows per commit."""
+        self._dispatch.end_overdue()
+        await self._step(lambda: self._all(self._trim))
+        await self._step(lambda: self._all(self._forget))
+
+    async def _look(self) -> None:
+        self._dispatch.queues.pump_all()
+
+    async def _step(self, step: Callable[[], Awaitable[None]]) -> None:
+        """One step; what goes wrong in it is told and must not end the sweep, nor keep the next step from its turn."""
         try:
-            await self._all(self._trim)
-            await self._all(self._forget)
+            await step()
         except StorageFailed as failure:
             log.warning("the sweep could not write: %s", failure)
-
-    async def _expire(self) -> None:
-        try:
-            await self._presence.expire()
-        except StorageFailed as failure:
-            log.warning("the end of a registration could not be written: %s", failure)
+        except Exception:
+            log.exception("a step of the sweep failed")
 
     async def _all(self, some: Callable[[], Awaitable[int]]) -> None:
         while await some() >= self._limits.trim_rows:

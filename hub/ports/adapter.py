@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -60,13 +60,17 @@ class DeviceRequest:
 
 @dataclass(frozen=True, slots=True)
 class DeviceResponse:
-    """The device answered, whatever it said. `native` keeps its own words (`{"coap": "2.05"}`)."""
+    """The device answered, whatever it said. `native` keeps its own words (`{"coap": "2.05"}`).
+
+    `held` is called once the hub holds the answer, so that a protocol may acknowledge it then and not before.
+    """
 
     status: int
     payload: bytes = b""
     content_type: str | None = None
     max_age: int | None = None
     native: Mapping[str, Any] = field(default_factory=dict)
+    held: Callable[[], None] | None = field(default=None, compare=False, repr=False)
 
 
 class CallError(Exception):
@@ -203,12 +207,13 @@ class Capabilities:
 @dataclass(frozen=True, slots=True)
 class Admission:
     """A device that dials in may stay: who it is. `address` is what the adapter shall call it by in events, `name` the
-    endpoint name that it was declared with."""
+    endpoint name that it was declared with, `grant` a secret to hand to it: it may not stay, but come back with it."""
 
     device_id: str
     account: str
     address: str
     name: str | None = None
+    grant: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +241,9 @@ class AdapterContext(Protocol):
     async def admit(self, kind: str, identity: str, proof: str | bytes | None) -> Admission | AdmissionRefused:
         """Ask who a dialling device is. Kinds: `key` (identity = device id or name, proof = an API key with scope
         `device`), `secret` (proof = the device's own secret), `name` (no proof; refused unless the configuration
-        opens it), `psk` (identity = one that `HoldsKeys.psk` gave a key for, and whose holder has proved it)."""
+        opens it), `psk` (identity = one that `HoldsKeys.psk` gave a key for, and whose holder has proved it),
+        `product-device` and `product` (identity = `<product key>/<device key>`, proof = JSON of `algorithm`, `texts`
+        and `sign`, the hex digest of one of the texts with the device's or the product's secret behind it)."""
         ...
 
     async def checkpoint(self, call_id: str, note: bytes) -> float:

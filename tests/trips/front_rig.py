@@ -179,7 +179,7 @@ async def running_front(
         outgoing.guard.own_ports.add(listener.getsockname()[1])
         async with (
             _served(app, listener, hub.limits),
-            aiohttp.ClientSession() as session,
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=4 * PATIENCE)) as session,
             _running(outgoing.run),
             _running(pelion.run),
         ):

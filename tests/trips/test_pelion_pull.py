@@ -15,6 +15,7 @@ import pytest
 
 from hub.core.channels import DEFAULT
 from hub.core.limits import Limits
+from hub.dialects.pelion.channel_life import Turn
 from hub.model.event import EventDraft, EventKind
 from hub.model.principal import Scope
 from tests.hub_process import HubProcess
@@ -55,7 +56,8 @@ async def departed(front: Front, device: str) -> None:
 
 
 def polling(front: Front, key: str = KEY) -> asyncio.Task[Answer]:
-    return asyncio.ensure_future(front.ask("GET", PULL, key=key))
+    # Bounded, since the hold itself is by a clock that stands still.
+    return asyncio.ensure_future(asyncio.wait_for(front.ask("GET", PULL, key=key), PATIENCE))
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -530,3 +532,16 @@ def refused(hub: HubProcess) -> int | None:
             return int(connection.recv(100).split()[1])
         except TimeoutError:
             return None
+
+
+async def test_a_newcomer_waits_a_moment_for_a_client_that_is_just_being_noticed_as_gone(front: Front) -> None:
+    life = front.pelion.channels.life("shop")
+    life.turn = going = Turn()
+    newcomer = polling(front)
+    await until(lambda: going.over.statistics().tasks_waiting == 1)
+    life.turn = None
+    going.over.set()
+
+    await completed(front, "a")
+
+    assert refs(await newcomer) == ["a"]

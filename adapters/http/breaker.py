@@ -1,0 +1,37 @@
+"""Whether an upstream is worth a try: so many connections failed in a row, and nobody is sent there but one who looks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+LEAST_PAUSE, MOST_PAUSE = 1.0, 30.0
+
+
+class Breaker:
+    """Counts failures of the connection. `opened` and `closed` are called when it changes."""
+
+    def __init__(self, most: int, opened: Callable[[], None], closed: Callable[[], None]) -> None:
+        self._most = most
+        self._opened = opened
+        self._closed = closed
+        self.failures = 0
+        self.open = False
+
+    @property
+    def pause(self) -> float:
+        """Seconds to the next look while it is open: 1, 2, 4 ... 30."""
+        return float(min(MOST_PAUSE, LEAST_PAUSE * 2 ** min(max(0, self.failures - self._most), 10)))
+
+    def failed(self) -> None:
+        """A connection could not be made, or broke."""
+        self.failures += 1
+        if self.failures >= self._most and not self.open:
+            self.open = True
+            self._opened()
+
+    def answered(self) -> None:
+        """Somebody answers there, whatever it says."""
+        self.failures = 0
+        if self.open:
+            self.open = False
+            self._closed()

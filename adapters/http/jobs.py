@@ -1,0 +1,294 @@
+"""The jobs that one upstream holds, asked after by one questioner for everybody who waits.
+
+A job is due when its upstream said so (Retry-After, its own estimate), else after a pause that grows while it stays at
+work. One question is under way at a time, many jobs in each where the upstream can answer that, and between two rounds
+lies the interval of the settings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from datetime import timedelta
+
+from adapters.http.pace import Pace
+from adapters.http.settings import HttpSettings
+from adapters.http.shape import JobShape
+from adapters.http.told import AtWork, Ended, Told, of_answer, of_row, rows
+from adapters.http.upstream import Upstream
+from adapters.http.wire import LEAST_PAUSE, MOST_PAUSE, Answer, filled, response_of, retry_after
+from hub.ports.adapter import CallError, Delivery, DeviceTimeout, NotConnected, Unreachable
+from hub.ports.clock import Clock
+
+MOST_IDS = 100
+MOST_URL = 4000
+GROWTH = 1.5
+JITTER = 0.2
+MOST_FAILURE_PAUSE = 30.0
+TOGETHER = 0.25
+"""A job that is due within this part of its own pause is asked after with those that are due now."""
+BATCH_ANSWER = 16 * 1024 * 1024
+
+log = logging.getLogger("hub.http")
+
+
+class Job:
+    """One job and those who wait for it."""
+
+    __slots__ = ("answers", "due", "hinted", "pause", "ref")
+
+    def __init__(self, ref: str, due: float, pause: float) -> None:
+        self.ref = ref
+        self.due = due
+        self.pause = pause
+        self.hinted = True
+        self.answers: list[asyncio.Future[Told]] = []
+
+
+class Jobs:
+    """Asks after jobs until nobody waits."""
+
+    def __init__(self, upstream: Upstream, shape: JobShape, settings: HttpSettings, clock: Clock) -> None:
+        self._upstream = upstream
+        self._shape = shape
+        self._clock = clock
+        self._answer = settings.answer.total_seconds()
+        self._interval = settings.interval.total_seconds()
+        self._most_pause = settings.interval_most.total_seconds()
+        self._most_answer = settings.max_answer
+        self._pace = Pace(clock, settings.requests_per_second)
+        self._jobs: dict[str, Job] = {}
+        self._batch = MOST_IDS if shape.many else 1
+        self._failures = 0
+        self._asked_at = float("-inf")
+        self._not_before = float("-inf")
+        self._wake_at = float("inf")
+        self._news = asyncio.Event()
+        self._chance = random.Random()
+        self._stopping = False
+        self.rounds = 0
+        self.polls = 0
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __contains__(self, ref: str) -> bool:
+        return ref in self._jobs
+
+    async def told(self, ref: str, deadline: float, *, at_once: bool = False) -> Told:
+        """What became of a job, once it is over. Raises DeviceTimeout (DELIVERED) at the deadline, or when its upstream
+        does not know it any more, and NotConnected when the hub stops."""
+        if self._stopping:
+            raise NotConnected("the hub is stopping", delivery=Delivery.MAYBE)
+        answer: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
+        job = self._jobs.get(ref)
+        if job is None:
+            now = self._clock.monotonic()
+            job = self._jobs[ref] = Job(ref, now if at_once else now + self._interval, self._interval)
+            self._rouse(self._due(job))
+        job.answers.append(answer)
+        over = self._clock.call_at(deadline, _fail, answer, "the job did not end in time")
+        try:
+            return await answer
+        finally:
+            over.cancel()
+            job.answers.remove(answer)
+            if not job.answers and self._jobs.get(ref) is job:
+                del self._jobs[ref]
+
+    def stop(self) -> None:
+        """Let go of everybody who waits; the jobs go on where they are."""
+        self._stopping = True
+        for job in list(self._jobs.values()):
+            for answer in job.answers:
+                if not answer.done():
+                    answer.set_exception(NotConnected("the hub is stopping", delivery=Delivery.MAYBE))
+
+    async def run(self) -> None:
+        """Ask, for as long as the adapter lives."""
+        while True:
+            await self._until_due()
+            await self._round()
+
+    # -- when -----------------------------------------------------------------------------------
+
+    def _due(self, job: Job) -> float:
+        spacing = LEAST_PAUSE if job.hinted else self._interval
+        return max(job.due, self._asked_at + spacing, self._not_before)
+
+    def _rouse(self, due: float) -> None:
+        if due < self._wake_at:
+            self._news.set()
+
+    async def _until_due(self) -> None:
+        while True:
+            self._news.clear()
+            due = min((self._due(job) for job in self._jobs.values()), default=float("inf"))
+            if due <= self._clock.monotonic():
+                self._wake_at = float("-inf")
+                return
+            self._wake_at = due
+            timer = None if due == float("inf") else self._clock.call_at(due, self._news.set)
+            try:
+                await self._news.wait()
+            finally:
+                if timer is not None:
+                    timer.cancel()
+
+    def _again(self, job: Job, asked_at: float, told: AtWork) -> None:
+        """Say when a job that is still at work is asked after again."""
+        job.hinted = told.again is not None
+        if told.again is not None:
+            # Counted from the question: an estimate that has passed meanwhile is due.
+            job.due = max(asked_at + LEAST_PAUSE, min(self._clock.monotonic() + told.again, asked_at + MOST_PAUSE))
+        else:
+            job.pause = min(self._most_pause, job.pause * GROWTH)
+            job.due = asked_at + job.pause * self._chance.uniform(1 - JITTER, 1 + JITTER)
+
+    def _hold_off(self, pause: float | None) -> None:
+        """A question was not answered: nothing more is asked for a while."""
+        self._failures += 1
+        if pause is None:
+            pause = min(MOST_FAILURE_PAUSE, self._interval * GROWTH ** min(self._failures, 20))
+            pause *= self._chance.uniform(1 - JITTER, 1 + JITTER)
+        self._not_before = self._clock.monotonic() + min(pause, MOST_PAUSE)
+
+    # -- what -----------------------------------------------------------------------------------
+
+    async def _round(self) -> None:
+        now = self._clock.monotonic()
+        due = [job for job in self._jobs.values() if self._due(job) <= now or self._nearly(job, now)]
+        self._asked_at = now
+        self.rounds += 1
+        index = 0
+        while index < len(due):
+            chunk = self._chunk(due, index)
+            await self._pace.turn()
+            if not await self._ask([job for job in chunk if job.answers]):
+                return
+            index += len(chunk)
+
+    def _nearly(self, job: Job, now: float) -> bool:
+        return not job.hinted and job.due <= now + job.pause * TOGETHER
+
+    def _chunk(self, due: list[Job], index: int) -> list[Job]:
+        chunk: list[Job] = []
+        room = MOST_URL - len(str(self._upstream.base)) - len(self._shape.many)
+        for job in due[index : index + self._batch]:
+            if not _plain(job.ref):
+                return chunk or [job]
+            room -= len(job.ref) + 1
+            if chunk and room < 0:
+                break
+            chunk.append(job)
+        return chunk
+
+    async def _ask(self, chunk: list[Job]) -> bool:
+        """Ask after some jobs; False when the upstream has nothing to say for now."""
+        if not chunk:
+            return True
+        asked_at = self._clock.monotonic()
+        if len(chunk) == 1:
+            return await self._one(chunk[0], asked_at)
+        path = self._shape.many.format(ids=",".join(job.ref for job in chunk))
+        answer = await self._get(path, BATCH_ANSWER)
+        if answer is None:
+            return False
+        if answer.status == 400:
+            log.info("%s does not answer for many jobs at once", self._upstream.name)
+            self._batch = 1
+            return await self._each(chunk)
+        if not answer.whole:
+            self._batch = max(1, len(chunk) // 2)
+            return await self._each(chunk) if self._batch == 1 else True
+        found = rows(answer.body) if answer.status in (200, 206) else None
+        if found is None:
+            self._hold_off(retry_after(answer.headers, self._clock.now()))
+            return False
+        self._failures = 0
+        by_id = {str(row.get(self._shape.id)): row for row in found}
+        now = self._clock.now() + timedelta(seconds=self._upstream.skew or 0.0)
+        missing = []
+        for job in chunk:
+            row = by_id.get(job.ref)
+            if row is None:
+                missing.append(job)
+            else:
+                self._take(job, asked_at, of_row(self._shape, row, now))
+        return await self._each(missing)
+
+    async def _each(self, jobs: list[Job]) -> bool:
+        for job in jobs:
+            await self._pace.turn()
+            if not await self._one(job, self._clock.monotonic()):
+                return False
+        return True
+
+    async def _one(self, job: Job, asked_at: float) -> bool:
+        shape = self._shape
+        path = filled(shape.one, id=job.ref) if shape.id else job.ref
+        answer = await self._get(path, self._most_answer)
+        if answer is None:
+            return False
+        if answer.status in (404, 410):
+            self._failures = 0
+            for waits in list(job.answers):
+                _fail(waits, "the upstream does not know the job any more")
+            return True
+        now = self._clock.now() + timedelta(seconds=self._upstream.skew or 0.0)
+        told = of_answer(shape, answer, self._upstream.url(path), now)
+        if told is None:
+            self._hold_off(retry_after(answer.headers, self._clock.now()))
+            return False
+        self._failures = 0
+        self._take(job, asked_at, told)
+        return True
+
+    async def result(self, path: str, deadline: float) -> Told:
+        """Fetch a result from the address where a job left it. Raises DeviceTimeout (DELIVERED) at the deadline."""
+        while True:
+            answer = await self._get(path, self._most_answer)
+            if answer is not None and answer.status not in (429, 503):
+                return Ended(response_of(answer, self._clock.now()))
+            if answer is not None:
+                self._hold_off(retry_after(answer.headers, self._clock.now()))
+            if self._not_before >= deadline:
+                await self._upstream.rest(deadline)
+                raise DeviceTimeout("the result could not be fetched", delivery=Delivery.DELIVERED)
+            await self._upstream.rest(self._not_before)
+
+    async def _get(self, path: str, most: int) -> Answer | None:
+        """The answer to a question; None when there is none, and nothing more is to be asked for now."""
+        self.polls += 1
+        headers = {"Accept": "application/json"}
+        try:
+            return await self._upstream.ask(
+                "GET", path, self._clock.monotonic() + self._answer, headers=headers, most=most
+            )
+        except (Unreachable, NotConnected, DeviceTimeout) as error:
+            self._hold_off(error.retry_after)
+            return None
+        except CallError:
+            log.exception("%s could not be asked", self._upstream.name)
+            self._hold_off(None)
+            return None
+
+    def _take(self, job: Job, asked_at: float, told: Told) -> None:
+        if isinstance(told, AtWork):
+            self._again(job, asked_at, told)
+            return
+        for answer in job.answers:
+            if not answer.done():
+                answer.set_result(told)
+
+
+def _fail(answer: asyncio.Future[Told], why: str) -> None:
+    if not answer.done():
+        answer.set_exception(DeviceTimeout(why, delivery=Delivery.DELIVERED))
+
+
+def _plain(ref: str) -> bool:
+    """Whether an id can stand in a list of ids as it is."""
+    return ref.isascii() and all(char.isalnum() or char in "-_.:~" for char in ref)
+

@@ -1,0 +1,222 @@
+"""One upstream: its address, its connections, who the hub is there, whether it answers.
+
+Sockets lead to the host and port of its address and nowhere else: redirects are not followed, no proxy of the
+environment is used, and a path can name nothing but a path. Questions share connections that are kept open; a change
+gets a connection of its own, because one that its server has just closed would leave open whether the change was heard.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+import anyio
+from yarl import URL
+
+from adapters.http.breaker import Breaker
+from adapters.http.settings import HttpSettings, UpstreamSettings
+from adapters.http.sign_in import SignIn
+from adapters.http.wire import Answer, skew
+from hub.ports.adapter import AdapterContext, Delivery, DeviceTimeout, NotConnected, Unreachable
+
+KEPT = 15.0
+READS = frozenset({"GET", "HEAD"})
+_FOREVER = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
+
+
+class Upstream:
+    """Asks one upstream. `changed` is called when it goes away or comes back."""
+
+    def __init__(
+        self, settings: UpstreamSettings, more: HttpSettings, ctx: AdapterContext, changed: Callable[[Upstream], None]
+    ) -> None:
+        self.name = settings.name
+        self.settings = settings
+        self.base = settings.url if settings.url.raw_path.endswith("/") else settings.url / ""
+        self.skew: float | None = None
+        self.sign_in = SignIn(settings, ctx.secret, ctx.clock, self._begin_session)
+        self.breaker = Breaker(more.failures, self._went, lambda: changed(self))
+        self.requests = 0
+        self._more = more
+        self._ctx = ctx
+        self._changed = changed
+        self._stopping = False
+        self._scopes: set[anyio.CancelScope] = set()
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+
+    def open(self) -> None:
+        """Make the sessions; nothing is connected yet. Raises ValueError for what its settings name and is not there."""
+        self.sign_in.check()
+        trust = self._trust()
+        for reads in (True, False):
+            connector = aiohttp.TCPConnector(
+                limit=0, ssl=trust, use_dns_cache=False, **({"keepalive_timeout": KEPT} if reads else {"force_close": True})
+            )
+            marks = aiohttp.TraceConfig()
+            marks.on_connection_create_end.append(_mark)
+            marks.on_connection_reuseconn.append(_mark)
+            self._sessions[reads] = aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": "asyncid-hub", "Accept-Encoding": "identity"},
+                trust_env=False,
+                auto_decompress=False,
+                timeout=_FOREVER,
+                trace_configs=[marks],
+            )
+
+    async def close(self) -> None:
+        """Fail what is under way and close the connections."""
+        self._stopping = True
+        for scope in list(self._scopes):
+            scope.cancel()
+        for session in self._sessions.values():
+            await session.close()
+
+    def url(self, path: str) -> URL:
+        """The address of a path below the base, or of one from the root of the server."""
+        text = path if path.startswith("/") else self.base.raw_path + path
+        return URL(f"{self.base.origin()}{text}", encoded=True)
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        until: float,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        most: int | None = None,
+    ) -> Answer:
+        """One request, signed in; a session that is refused is begun anew once.
+
+        Raises Unreachable (no connection, NOT_SENT), NotConnected (lost in the middle, MAYBE), DeviceTimeout at `until`.
+        """
+        shown = await self.sign_in.headers()
+        answer = await self._once(method, path, until, {**(headers or {}), **shown}, body, most)
+        if answer.status in (401, 403) and self.sign_in.renewable:
+            # What was refused was not done, so it may be said again.
+            shown = await self.sign_in.renew(shown)
+            answer = await self._once(method, path, until, {**(headers or {}), **shown}, body, most)
+        self.sign_in.heard(answer.headers)
+        return answer
+
+    async def rest(self, until: float) -> None:
+        """Wait to monotonic `until`. Raises NotConnected (MAYBE) when the hub stops."""
+        if not self._stopping:
+            with anyio.CancelScope() as scope:
+                self._scopes.add(scope)
+                try:
+                    await self._ctx.clock.sleep_until(until)
+                    return
+                finally:
+                    self._scopes.discard(scope)
+        raise NotConnected("the hub is stopping", delivery=Delivery.MAYBE)
+
+    async def look(self) -> None:
+        """Ask for nothing, only to learn whether somebody answers."""
+        until = self._ctx.clock.monotonic() + self._more.answer.total_seconds()
+        await self._once("HEAD", "", until, {}, b"", None)
+
+    async def _begin_session(self, headers: Mapping[str, str]) -> Answer:
+        until = self._ctx.clock.monotonic() + self._more.answer.total_seconds()
+        try:
+            return await self._once("GET", self.settings.sign_in, until, headers, b"", None)
+        except (NotConnected, DeviceTimeout) as error:
+            # The request for which it was done has not been sent.
+            raise Unreachable(error.detail, delivery=Delivery.NOT_SENT) from error
+
+    async def _once(
+        self, method: str, path: str, until: float, headers: Mapping[str, str], body: bytes, most: int | None
+    ) -> Answer:
+        if self._stopping:
+            raise NotConnected("the hub is stopping", delivery=Delivery.NOT_SENT)
+        mark = SimpleNamespace(connected=False)
+        self.requests += 1
+        with anyio.CancelScope() as scope:
+            guard = self._ctx.clock.call_at(until, scope.cancel)
+            self._scopes.add(scope)
+            try:
+                return await self._exchange(method, self.url(path), headers, body, most, mark)
+            finally:
+                self._scopes.discard(scope)
+                guard.cancel()
+        delivery = Delivery.MAYBE if mark.connected else Delivery.NOT_SENT
+        if self._stopping:
+            raise NotConnected("the hub is stopping", delivery=delivery)
+        if not mark.connected:
+            self.breaker.failed()
+        raise DeviceTimeout("no answer in time", delivery=delivery)
+
+    async def _exchange(
+        self, method: str, url: URL, headers: Mapping[str, str], body: bytes, most: int | None, mark: SimpleNamespace
+    ) -> Answer:
+        session = self._sessions[method in READS]
+        try:
+            async with session.request(
+                method, url, headers=headers, data=body or None, allow_redirects=False, trace_request_ctx=mark,
+                skip_auto_headers=() if body else ("Content-Type",),
+            ) as response:  # fmt: skip
+                content, whole = await self._read(response, self._more.max_answer if most is None else most)
+                answer = Answer(response.status, response.headers, content, whole)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            self.breaker.failed()
+            told = type(error).__name__
+            if mark.connected:
+                raise NotConnected(f"the connection was lost ({told})", delivery=Delivery.MAYBE) from error
+            raise Unreachable(f"there is no connection ({told})", delivery=Delivery.NOT_SENT) from error
+        self.breaker.answered()
+        ahead = skew(answer.headers, self._ctx.clock.now())
+        self.skew = self.skew if ahead is None else ahead
+        return answer
+
+    async def _read(self, response: aiohttp.ClientResponse, most: int) -> tuple[bytes, bool]:
+        """The body, if it is one that may be read; else its connection is given up."""
+        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+            response.close()
+            return b"", False
+        got = bytearray()
+        while True:
+            chunk = await response.content.read(64 * 1024)
+            if not chunk:
+                return bytes(got), True
+            got += chunk
+            if len(got) > most:
+                response.close()
+                return b"", False
+
+    def _went(self) -> None:
+        self._changed(self)
+        if not self._stopping:
+            self._ctx.spawn(self._look_until_it_answers(), name=f"look for {self.name}")
+
+    async def _look_until_it_answers(self) -> None:
+        clock = self._ctx.clock
+        while self.breaker.open and not self._stopping:
+            await clock.sleep_until(clock.monotonic() + self.breaker.pause)
+            if self.breaker.open and not self._stopping:
+                try:
+                    await self.look()
+                except (Unreachable, NotConnected, DeviceTimeout):
+                    continue  # it is counted where it failed
+
+    def _trust(self) -> Any:
+        tls = self.settings.tls
+        if tls == "verify":
+            return True
+        if tls.startswith("sha256:"):
+            return aiohttp.Fingerprint(bytes.fromhex(tls.removeprefix("sha256:").replace(":", "")))
+        try:
+            return ssl.create_default_context(cafile=tls)
+        except (OSError, ssl.SSLError) as error:
+            raise ValueError(f"upstreams.{self.name}.tls: {tls} cannot be read: {error}") from None
+
+
+async def _mark(session: aiohttp.ClientSession, context: Any, params: Any) -> None:
+    """From here on bytes may have left."""
+    mark = context.trace_request_ctx
+    if mark is not None:
+        mark.connected = True

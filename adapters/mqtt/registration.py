@@ -1,0 +1,101 @@
+"""What the adapter remembers of a device from one connection to the next.
+
+After a restart of the hub a device simply connects again; what has to survive (attributes, tags, topology) is
+kept by the hub as the device's memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from adapters.mqtt.topics import Name
+from hub.ports.adapter import ObserveSpec
+
+if TYPE_CHECKING:
+    from adapters.mqtt.session import Session
+
+REMEMBERED = 64
+
+
+class Facts:
+    """What a device had stored: its attributes, its tags, and the sub-devices behind it."""
+
+    __slots__ = ("attributes", "subs", "tags")
+
+    def __init__(self, attributes: dict[str, Any], tags: dict[str, Any], subs: frozenset[Name]) -> None:
+        self.attributes = attributes
+        self.tags = tags
+        self.subs = subs
+
+    def pack(self) -> bytes:
+        """As bytes, for the hub to keep."""
+        subs = sorted(self.subs)
+        return orjson.dumps({"attributes": self.attributes, "tags": self.tags, "subs": subs})
+
+    @classmethod
+    def unpack(cls, memory: bytes | None) -> Facts:
+        """From what the hub kept; nothing is kept of a device that stored nothing."""
+        body = orjson.loads(memory) if memory else {}
+        subs = frozenset((product, device) for product, device in body.get("subs", ()))
+        return cls(body.get("attributes", {}), body.get("tags", {}), subs)
+
+
+NOTHING = Facts({}, {}, frozenset())
+
+
+class PostedObservation:
+    """An observation of what a device posts by itself; nothing has to be asked of the device."""
+
+    __slots__ = ("active", "registration", "spec")
+
+    def __init__(self, spec: ObserveSpec, registration: Registration) -> None:
+        self.spec = spec
+        self.registration = registration
+        self.active = True
+
+    async def cancel(self) -> None:
+        """Stop it; a second cancel is harmless."""
+        if self.active:
+            self.active = False
+            if self.registration.observations.get(self.spec.target) is self:
+                del self.registration.observations[self.spec.target]
+
+
+class Registration:
+    """One device: how it is named, its life, its connection (a gateway's, for a sub-device), its calls under way.
+
+    `reporting` keeps the events of its coming and going in order, whichever connection they are about.
+    """
+
+    __slots__ = ("_heard", "address", "boot", "calls", "facts", "name", "observations", "reporting", "session")
+
+    def __init__(self, address: str, name: Name) -> None:
+        self.address = address
+        self.name = name
+        self.boot: str | None = None
+        self.session: Session | None = None
+        self.calls = 0
+        self.facts = NOTHING
+        self.observations: dict[str, PostedObservation] = {}
+        self.reporting = asyncio.Lock()
+        self._heard: OrderedDict[str, None] | None = None
+
+    def heard(self, id: str) -> bool:
+        """Remember that an answer came; True if one had come before."""
+        if self._heard is None:
+            self._heard = OrderedDict()
+        if id in self._heard:
+            return True
+        self._heard[id] = None
+        if len(self._heard) > REMEMBERED:
+            self._heard.popitem(last=False)
+        return False
+
+    def asked(self, id: str) -> None:
+        """A call goes out (again): its next answer is a new one."""
+        if self._heard is not None:
+            self._heard.pop(id, None)

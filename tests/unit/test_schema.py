@@ -1,0 +1,122 @@
+"""Checking requests by an OpenAPI document, 2.0 and 3."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from hub.model.query import Form
+from hub.model.schema import Schema
+
+LAMP: dict[str, Any] = {
+    "type": "object",
+    "required": ["name"],
+    "properties": {
+        "name": {"type": "string", "minLength": 1, "maxLength": 5},
+        "watts": {"type": "integer", "minimum": 1, "maximum": 9},
+        "ratio": {"type": "number"},
+        "lit": {"type": "boolean"},
+        "mood": {"$ref": "#/definitions/Mood"},
+        "tags": {"type": "array", "items": {"type": "string"}, "maxItems": 2},
+        "place": {"type": "object", "properties": {"floor": {"type": "integer"}}},
+        "free": {"type": "object"},
+    },
+}
+INSTANCE: dict[str, Any] = {
+    "allOf": [{"properties": {"id": {"type": "string"}}}],
+    "properties": {
+        "since": {"type": "string", "format": "date-time"},
+        "mood": {"$ref": "#/definitions/Mood"},
+        "watts": {"type": "integer"},
+        "lit": {"type": "boolean"},
+        "tags": {"type": "array", "items": {"type": "string"}},
+        "lamps": {"type": "array", "items": {"$ref": "#/definitions/lamp_instance"}},
+        "room": {"$ref": "#/definitions/room_instance"},
+        "place": {"type": "object"},
+    },
+}
+SWAGGER: dict[str, Any] = {
+    "swagger": "2.0",
+    "definitions": {"Mood": {"type": "string", "enum": ["warm", "cold"]}, "lamp_create": LAMP, "lamp_instance": INSTANCE},
+    "paths": {
+        "/lamp": {
+            "get": {"responses": {"200": {"schema": {"type": "array", "items": {"$ref": "#/definitions/lamp_instance"}}}}},
+            "post": {"parameters": [{"in": "body", "schema": {"$ref": "#/definitions/lamp_create"}}]},
+        },
+        "/lamp/{id}": {"get": {}, "delete": {}, "patch": {"parameters": [{"in": "body", "schema": {}}]}},
+        "/lamp/query": {"post": {}},
+    },
+}  # fmt: skip
+THREE = {
+    "openapi": "3.0.0",
+    "definitions": SWAGGER["definitions"],
+    "paths": {
+        "/lamp": {
+            "get": {"responses": {"200": {"content": {"application/json": {"schema": {"items": INSTANCE, "type": "array"}}}}}},
+            "post": {"requestBody": {"content": {"application/json": {"schema": LAMP}}}},
+        },
+        "/lamp/{id}": SWAGGER["paths"]["/lamp/{id}"],
+        "/lamp/query": SWAGGER["paths"]["/lamp/query"],
+    },
+}  # fmt: skip
+
+CASES: list[tuple[str, str, Any, tuple[int, str] | None]] = [
+    ("POST", "lamp", {"name": "desk", "watts": 9, "mood": "warm", "tags": ["a"], "place": {"floor": 1}}, None),
+    ("POST", "lamp", {"name": "desk", "watts": None, "free": {"any": 1}, "ratio": 1}, None),
+    ("POST", "lamp", {}, (400, "bad-attribute")),
+    ("POST", "lamp", {"name": "desk", "wats": 1}, (400, "bad-attribute")),
+    ("POST", "lamp", {"name": 1}, (400, "bad-attribute")),
+    ("POST", "lamp", {"name": ""}, (400, "bad-attribute")),
+    ("POST", "lamp", {"name": "desk lamp"}, (400, "bad-attribute")),
+    ("POST", "lamp", {"name": "desk", "watts": 10}, (400, "bad-attribute")),
+    ("POST", "lamp", {"name": "desk", "watts": 1.0}, (400, "bad-attribute")),
+    ("POST", "lamp", {"name": "desk", "watts": True}, (400, "bad-attribute")),
+    ("POST", "lamp", {"name": "desk", "lit": 1}, (400, "bad-attribute")),
+    ("POST", "lamp", {"name": "desk", "mood": "blue"}, (400, "bad-attribute")),
+    ("POST", "lamp", {"name": "desk", "tags": ["a", "b", "c"]}, (400, "bad-attribute")),
+    ("POST", "lamp", {"name": "desk", "tags": [1]}, (400, "bad-attribute")),
+    ("POST", "lamp", {"name": "desk", "place": {"flor": 1}}, (400, "bad-attribute")),
+    ("POST", "lamp", {"name": "desk", "place": {"floor": "x"}}, (400, "bad-attribute")),
+    ("POST", "lamp", b"{", (400, "bad-json")),
+    ("POST", "lamp", b"[" * 100_000, (400, "bad-json")),
+    ("POST", "lamp", [], (400, "bad-json")),
+    ("POST", "lamp/query", {}, None),
+    ("POST", "lamp/7", {}, (405, "method-not-allowed")),
+    ("GET", "lamp/7", b"", None),
+    ("DELETE", "lamp/7", b"", None),
+    ("DELETE", "lamp/7", {"x": 1}, (400, "bad-attribute")),
+    ("PUT", "lamp/7", {}, (405, "method-not-allowed")),
+    ("POST", "door", {}, (404, "unknown-type")),
+    ("POST", "lamp/7/explode", {}, (404, "unknown-type")),
+    ("GET", "", b"", (404, "unknown-type")),
+]
+
+
+@pytest.mark.parametrize("document", [SWAGGER, THREE], ids=["2.0", "3"])
+@pytest.mark.parametrize(("method", "path", "body", "wrong"), CASES)
+def test_a_request_is_judged_by_the_document(
+    document: Any, method: str, path: str, body: Any, wrong: tuple[int, str] | None
+) -> None:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    fault = Schema(document).check(method, [part for part in path.split("/") if part], raw)
+
+    assert (None if fault is None else (fault.status, fault.word)) == wrong
+    assert fault is None or fault.refusal.status == fault.status
+
+
+@pytest.mark.parametrize("document", [SWAGGER, THREE], ids=["2.0", "3"])
+def test_types_have_the_attributes_of_their_instances(document: Any) -> None:
+    shape = Schema(document).shapes["lamp"]
+
+    assert {name: (attribute.form, attribute.type) for name, attribute in shape.items()} == {
+        "id": (Form.TEXT, None), "since": (Form.MOMENT, None), "mood": (Form.WORD, None), "watts": (Form.NUMBER, None),
+        "lit": (Form.FLAG, None), "tags": (Form.LIST, None), "lamps": (Form.MANY, "lamp"), "room": (Form.ONE, "room"),
+        "place": (Form.OBJECT, None),
+    }  # fmt: skip
+
+
+def test_a_document_without_paths_is_none() -> None:
+    with pytest.raises(ValueError, match="paths"):
+        Schema({"swagger": "2.0"})
