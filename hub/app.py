@@ -11,15 +11,23 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
+from hub.core.control_channels import ControlChannels
 from hub.core.hub import Hub
 from hub.core.limits import Limits
+from hub.core.organisations import Organisations
 from hub.core.sealing import AesGcmSealer, load_or_make_key
 from hub.core.tasks import Tasks
 from hub.core.users import Users
 from hub.declared import Declared
+from hub.delivery.control_reply import DIALECT as ENOS
 from hub.delivery.listening import Listening
 from hub.delivery.outgoing.guard import Guard
 from hub.delivery.outgoing.outgoing import Outgoing
+from hub.dialects.enos.exchange import Front as EnosFront
+from hub.dialects.enos.routes import routes as enos_routes
+from hub.dialects.enos.sign_in import Tokens
+from hub.dialects.enos.stream import message as control_message
+from hub.dialects.enos.waiting import Waiting as EnosWaiting
 from hub.dialects.native.routes import routes as native_routes
 from hub.dialects.pelion.channel_service import ChannelService
 from hub.dialects.pelion.routes import routes as pelion_routes
@@ -158,10 +166,22 @@ class App:
         routes += pelion_routes(self.hub, self.listening, origins, self.pelion)
         self.powerstore = self._powerstore()
         routes += powerstore_routes(self.powerstore)
+        routes += enos_routes(self._enos(), self.listening, origins)
         if ops.dashboard:
             routes.append(Mount("/", app=page()))
         return routes
 
+    def _enos(self) -> EnosFront:
+        table, hub = self.settings.enos, self.hub
+        organisations = Organisations(hub.directory, hub.access)
+        controls = ControlChannels(hub.directory, hub.channels)
+        hub.dispatch.also_told[ENOS] = controls.told_of
+        self.outgoing.bodies.register(ENOS, control_message)
+        tokens = Tokens(organisations, hub.clock, timedelta(seconds=table.token))
+        waiting = EnosWaiting(hub, table.waiting)
+        host = self.settings.server.host
+        hosts = frozenset() if host in ("0.0.0.0", "::", "") else frozenset({host.lower()})
+        return EnosFront(hub, organisations, controls, tokens, waiting, hosts, hub.clock.monotonic())
 
     def _powerstore(self) -> Front:
         table, hub, devices = self.settings.powerstore, self.hub, self.settings.devices

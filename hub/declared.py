@@ -12,17 +12,36 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 
-from hub.core.access import Access
+from hub.core.access import OPERATOR, Access
+from hub.core.control_channels import ControlChannel, control_of, control_record
 from hub.core.directory import Directory
+from hub.core.organisations import (
+    SIGNED,
+    Organisation,
+    SigningApp,
+    organisation_of,
+    organisation_record,
+    signing_app_of,
+    signing_app_record,
+)
+from hub.core.products import product_of, product_record
 from hub.core.records import account_of, account_record, application_of, application_record, key_of
 from hub.core.users import digest_of, user_of, user_record
 from hub.model.device import Device
 from hub.model.errors import Refusal
 from hub.model.principal import Scope
+from hub.model.product import Product, Service
 from hub.model.record import Kind, Record
 from hub.model.schema import SCHEMA
 from hub.model.tenant import Account, Application, User
-from hub.settings.contradictions import application_secret, device_secret, key_secret, user_password
+from hub.settings.contradictions import (
+    application_secret,
+    device_secret,
+    key_secret,
+    product_secret,
+    signing_secret,
+    user_password,
+)
 from hub.settings.schema import DeviceTable, Settings, SettingsError
 
 _log = logging.getLogger("hub.declared")
@@ -48,6 +67,8 @@ class Declared:
         await self._keys()
         await self._devices()
         await self._users()
+        await self._products()
+        await self._organisations()
 
     async def _accounts(self) -> None:
         declared = self._settings.accounts
@@ -79,7 +100,7 @@ class Declared:
             key = key_of(record)
             if key.declared and not key.disabled and key.id not in declared:
                 await self._access.change_key(replace(key, disabled=True))
-                _audit.info("key disabled: no longer declared", extra={"key": key.id})
+                _audit.info("key disabled: no longer declared", extra={"key": OPERATOR, "subject": key.id})
         for id in declared:
             await self._key(id)
 
@@ -161,6 +182,57 @@ class Declared:
                 digest = digest_of(password, salt)
             user = User(id, table.name or id, owner.id, owner.account, table.array, salt, digest, declared=True)
             await self._put(user_record(user))
+
+    async def _products(self) -> None:
+        declared = self._settings.products
+        for record in self._directory.records(Kind.PRODUCT):
+            product = product_of(record)
+            if product.declared and not product.disabled and product.key not in declared:
+                await self._put(product_record(replace(product, disabled=True)))
+        for key, table in declared.items():
+            held = self._directory.record(Kind.PRODUCT, key)
+            if held is not None and held.account != table.account:
+                raise SettingsError(f"products.{key}.account: the product belongs to {held.account!r} already")
+            secret = product_secret(self._settings, key, self._environ)
+            services = {
+                id: Service(id, told.name, told.input, told.output, told.idempotent)
+                for id, told in table.services.items()
+            }
+            sealed = None if secret is None else secret.encode()
+            await self._put(product_record(Product(
+                key, table.account, table.name, table.activation, services, sealed, declared=True
+            )))  # fmt: skip
+
+    async def _organisations(self) -> None:
+        enos, channels = self._settings.enos, set()
+        for record in self._directory.records(Kind.ORGANISATION):
+            if record.id not in enos.orgs:
+                await self._put(organisation_record(replace(organisation_of(record), disabled=True)))
+        for id, table in enos.orgs.items():
+            await self._put(organisation_record(
+                Organisation(id, table.account, table.application, tuple(table.opaque_from))
+            ))  # fmt: skip
+            for named in table.channels:
+                record = control_record(ControlChannel(named, table.application, table.account, declared=True))
+                held = self._directory.record(Kind.CONTROL, record.id)
+                known = None if held is None else control_of(held)
+                if known is not None:
+                    # What was said of it by API stays.
+                    record = control_record(replace(known, declared=True, disabled=False))
+                channels.add(record.id)
+                await self._put(record)
+        for record in self._directory.records(Kind.CONTROL):
+            found = control_of(record)
+            if found.declared and not found.disabled and record.id not in channels:
+                await self._put(control_record(replace(found, disabled=True)))
+        for record in self._directory.records(Kind.CREDENTIAL):
+            if record.id.startswith(SIGNED) and record.id.removeprefix(SIGNED) not in enos.apps:
+                await self._put(signing_app_record(replace(signing_app_of(record), disabled=True)))
+        for key, app in enos.apps.items():
+            owner = self._directory.application(app.application)
+            assert owner is not None  # declared just before
+            secret = signing_secret(self._settings, key, self._environ).encode()
+            await self._put(signing_app_record(SigningApp(key, owner.id, owner.account, secret)))
 
     async def _put(self, record: Record) -> None:
         known = self._directory.record(record.kind, record.id)

@@ -98,6 +98,10 @@ class MemoryLog:
         await anyio.lowlevel.checkpoint()
         return [info for info in self.infos.values() if account in (None, info.account)]
 
+    async def info(self, channel: str) -> ChannelInfo | None:
+        await anyio.lowlevel.checkpoint()
+        return self.infos.get(channel)
+
     async def delete(self, channel: str) -> bool:
         await anyio.lowlevel.checkpoint()
         self.events.pop(channel, None)

@@ -8,27 +8,26 @@ and holds it: its job is noted with the call before anything else happens, and `
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, OrderedDict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import contextlib
+from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
 from adapters.http import note as notes
-from adapters.http.jobs import Jobs
-from adapters.http.lost import Lost
-from adapters.http.note import Note
 from adapters.http.settings import METHODS, HttpSettings, read
-from adapters.http.told import Ended, Further, job_of
+from adapters.http.slots import Slot, Slots
+from adapters.http.submit import Submits
 from adapters.http.upstream import READS, Upstream
-from adapters.http.wire import Answer, content_type_of, path_of, response_of
+from adapters.http.wire import content_type_of, path_of, response_of
 from hub.model.device import Presence
 from hub.ports.adapter import (
     API_VERSION,
     AdapterContext,
     BadRequest,
     Busy,
+    CallError,
     Capabilities,
     Delivery,
     DeviceEvent,
@@ -43,9 +42,9 @@ from hub.ports.adapter import (
     Unsupported,
 )
 
-BUSY_PAUSE = 5.0
-"""Seconds to the next try where a job upstream says that it is busy, and not for how long."""
 MOST_SEEN = 100_000
+MOST_READS = 32
+"""Questions to one job upstream at a time."""
 
 
 def create(settings: Mapping[str, Any]) -> HttpAdapter:
@@ -55,29 +54,10 @@ def create(settings: Mapping[str, Any]) -> HttpAdapter:
 
 @dataclass(slots=True)
 class Place:
-    """An upstream with what belongs to it; `jobs` and `lost` where it has jobs."""
+    """An upstream with what belongs to it; `submits` where it holds jobs."""
 
     upstream: Upstream
-    jobs: Jobs | None = None
-    lost: Lost | None = None
-
-
-class Slot:
-    """A place among the requests under way to a device, given back once."""
-
-    __slots__ = ("_adapter", "_device", "_held")
-
-    def __init__(self, adapter: HttpAdapter, device: str) -> None:
-        self._adapter = adapter
-        self._device = device
-        self._held = True
-        adapter.taken(device, 1)
-
-    def free(self) -> None:
-        """Give it back; a second time is harmless."""
-        if self._held:
-            self._held = False
-            self._adapter.taken(self._device, -1)
+    submits: Submits | None = None
 
 
 class HttpAdapter:
@@ -101,7 +81,8 @@ class HttpAdapter:
         self._ctx: AdapterContext | None = None
         self._places: dict[str, Place] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._open: Counter[str] = Counter()
+        self._changes = Slots()
+        self._reads = Slots()
         # Who was heard of, and how they stand: what is told when an upstream goes away or comes back.
         self._seen: OrderedDict[str, Presence] = OrderedDict()
 
@@ -123,9 +104,8 @@ class HttpAdapter:
             raise
         for name, place in places.items():
             if self._shape is not None:
-                place.jobs = Jobs(place.upstream, self._shape, self._settings, ctx.clock)
-                place.lost = Lost(place.upstream, self._shape, ctx.clock, self._settings.answer)
-                self._tasks.append(ctx.spawn(place.jobs.run(), name=f"jobs of {name}"))
+                place.submits = Submits(place.upstream, self._shape, self._settings, ctx)
+                self._tasks.append(ctx.spawn(place.submits.run(), name=f"jobs of {name}"))
         self._places = places
         self._ctx = ctx
 
@@ -137,8 +117,8 @@ class HttpAdapter:
         places, self._places = self._places, {}
         tasks, self._tasks = self._tasks, []
         for place in places.values():
-            if place.jobs is not None:
-                place.jobs.stop()
+            if place.submits is not None:
+                place.submits.stop()
         for task in tasks:
             task.cancel()
         for place in places.values():
@@ -166,136 +146,42 @@ class HttpAdapter:
             raise DeviceTimeout("the deadline is past", delivery=Delivery.NOT_SENT)
         if place.upstream.breaker.open:
             raise NotConnected("the upstream is away", delivery=Delivery.NOT_SENT)
-        if self.window(req.device) <= 0:
-            raise Busy("the device works on a call", delivery=Delivery.NOT_SENT)
-        path_of(prefix, req.target, req.query)
-        self._hear(req.device, Presence.ONLINE, new_only=True)
-        with self._slot(req.device) as slot:
-            if self._shape is not None and req.method not in READS:
-                return await self._change(ctx, place, prefix, req, slot)
-            until = req.deadline if self._shape is None else self._until(ctx, req)
-            path = path_of(prefix, req.target, req.query)
-            answer = await place.upstream.ask(req.method, path, until, headers=self._headers(req), body=req.payload)
-            self._hear(req.device, Presence.ONLINE)
-            return response_of(answer, ctx.clock.now())
+        path = path_of(prefix, req.target, req.query)
+        slot = self._slot(place, req)
+        self._seen.setdefault(req.device, Presence.UNKNOWN)
+        with slot:
+            if place.submits is not None and req.method not in READS:
+                response = await place.submits.submit(req, prefix, slot)
+            else:
+                until = req.deadline
+                if place.submits is not None:
+                    until = min(until, ctx.clock.monotonic() + self._settings.answer.total_seconds())
+                ask = place.upstream.ask
+                answer = await ask(req.method, path, until, headers=self._headers(req), body=req.payload)
+                response = response_of(answer, ctx.clock.now())
+        self._heard(req.device)
+        return response
 
     async def resume(self, req: DeviceRequest, note: bytes) -> DeviceResponse:
         """Go on asking after a job. Nothing is ever submitted again."""
-        ctx = self._started(Delivery.MAYBE)
+        self._started(Delivery.MAYBE)
         place = self._known(req.device)
         try:
             kept = notes.decoded(note)
         except ValueError as error:
             raise NotConnected(str(error), delivery=Delivery.DELIVERED) from None
-        return await self._held(ctx, place, req.call_id, kept, req.deadline, at_once=True)
+        if place.submits is None:
+            raise NotConnected("the upstream holds no jobs any more", delivery=Delivery.DELIVERED)
+        return await place.submits.hold(req.call_id, kept, req.deadline, 0.0)
 
     async def recover(self, req: DeviceRequest, sent_at: datetime) -> DeviceResponse:
         """Find out what became of a change that was sent before a restart and whose answer was lost."""
-        ctx = self._started(Delivery.MAYBE)
-        if self._shape is None or req.method in READS:
-            raise NotConnected("nobody can tell what became of it", delivery=Delivery.MAYBE)
+        self._started(Delivery.MAYBE)
         place = self._known(req.device)
-        _, prefix = self._find(req.device)
-        with self._slot(req.device) as slot:
-            return await self._lost(ctx, place, prefix, req, sent_at, slot)
-
-    async def _change(
-        self, ctx: AdapterContext, place: Place, prefix: str, req: DeviceRequest, slot: Slot
-    ) -> DeviceResponse:
-        """Submit a change, once."""
-        sent_at = ctx.clock.now()
-        try:
-            answer = await self._send(place, prefix, req, self._until(ctx, req))
-        except (NotConnected, DeviceTimeout) as error:
-            if error.delivery is Delivery.NOT_SENT or self._ctx is None:
-                raise
-            return await self._lost(ctx, place, prefix, req, sent_at, slot)
-        return await self._answered(ctx, place, prefix, req, sent_at, answer, slot)
-
-    async def _send(self, place: Place, prefix: str, req: DeviceRequest, until: float) -> Answer:
-        assert self._shape is not None
-        path = path_of(prefix, req.target, req.query, self._shape.query)
-        return await place.upstream.ask(req.method, path, until, headers=self._headers(req), body=req.payload)
-
-    async def _answered(
-        self,
-        ctx: AdapterContext,
-        place: Place,
-        prefix: str,
-        req: DeviceRequest,
-        sent_at: datetime,
-        answer: Answer,
-        slot: Slot,
-    ) -> DeviceResponse:
-        assert self._shape is not None
-        self._hear(req.device, Presence.ONLINE)
-        if answer.status != 202:
-            # It was done at once, or it is refused: both are final, unless the upstream only has too much to do.
-            response = response_of(answer, ctx.clock.now())
-            if response.status == 503 and "retry_after" not in response.native:
-                response.native["retry_after"] = BUSY_PAUSE  # type: ignore[index]
-            return response
-        path = path_of(prefix, req.target, req.query, self._shape.query)
-        job = job_of(self._shape, answer, place.upstream.url(path))
-        if job is None:
-            return await self._lost(ctx, place, prefix, req, sent_at, slot, named=False)
-        return await self._taken(ctx, place, req, job, slot)
-
-    async def _taken(
-        self, ctx: AdapterContext, place: Place, req: DeviceRequest, job: str, slot: Slot
-    ) -> DeviceResponse:
-        """The upstream holds the job: noted first, then its lane goes on."""
-        kept = Note(job)
-        deadline = await ctx.checkpoint(req.call_id, kept.encoded())
-        if place.lost is not None:
-            place.lost.know(job)
-        slot.free()
-        return await self._held(ctx, place, req.call_id, kept, deadline)
-
-    async def _lost(
-        self,
-        ctx: AdapterContext,
-        place: Place,
-        prefix: str,
-        req: DeviceRequest,
-        sent_at: datetime,
-        slot: Slot,
-        *,
-        named: bool = True,
-    ) -> DeviceResponse:
-        """The answer to a change did not come, or named no job (then a repetition would not either)."""
-        assert place.lost is not None and self._shape is not None
-        if self._shape.key and named:
-            answer = await place.lost.again(
-                sent_at, req.deadline, lambda until: self._send(place, prefix, req, until)
-            )
-            path = path_of(prefix, req.target, req.query, self._shape.query)
-            if answer.status != 202:
-                return response_of(answer, ctx.clock.now())
-            job = job_of(self._shape, answer, place.upstream.url(path))
-            if job is not None:
-                return await self._taken(ctx, place, req, job, slot)
-        return await self._taken(ctx, place, req, await place.lost.find(req, sent_at), slot)
-
-    async def _held(
-        self, ctx: AdapterContext, place: Place, call: str, kept: Note, deadline: float, *, at_once: bool = False
-    ) -> DeviceResponse:
-        """Wait for the end of a job, and of those that follow from it."""
-        assert place.jobs is not None and place.lost is not None
-        while True:
-            place.lost.know(kept.job)
-            if kept.result:
-                told = await place.jobs.result(kept.job, deadline)
-            else:
-                told = await place.jobs.told(kept.job, deadline, at_once=at_once)
-            if isinstance(told, Ended):
-                return told.response
-            assert isinstance(told, Further)
-            further = kept.next(told.job, told.result)
-            if further is None:
-                raise DeviceTimeout("one job followed the other without end", delivery=Delivery.DELIVERED)
-            kept, at_once = further, True
-            deadline = await ctx.checkpoint(call, kept.encoded())
+        if place.submits is None or req.method in READS:
+            raise NotConnected("nobody can tell what became of it", delivery=Delivery.MAYBE)
+        with self._changes.take(req.device) as slot:
+            return await place.submits.find(req, req.device.partition("/")[2], sent_at, slot)
 
     # -- the rest of the contract ---------------------------------------------------------------
 
@@ -319,11 +205,12 @@ class HttpAdapter:
             return 0
         if place.upstream.breaker.open:
             # Whoever is turned away now is told when the upstream is back.
-            self._hear(device, Presence.OFFLINE, new_only=True)
+            if device not in self._seen:
+                self._see(device, Presence.OFFLINE)
             return 0
-        if self._open.total() >= self._settings.total:
+        if self._changes.total >= self._settings.total:
             return 0
-        return max(0, self._settings.inflight - self._open[device])
+        return max(0, self._settings.inflight - self._changes.of(device))
 
     def lane(self, device: str) -> str:
         """Every device is a lane of its own."""
@@ -335,23 +222,17 @@ class HttpAdapter:
             return {"state": "down"}
         upstreams = {name: _health(place) for name, place in self._places.items()}
         good = all(one["state"] == "up" for one in upstreams.values())
-        return {"state": "up" if good else "degraded", "open": self._open.total(), "upstreams": upstreams}
+        under_way = self._changes.total + self._reads.total
+        return {"state": "up" if good else "degraded", "open": under_way, "upstreams": upstreams}
+
+    async def look(self, device: str) -> bool:
+        """Look now whether the upstream of a device answers, instead of when it is time again."""
+        upstream = self._find(device)[0].upstream
+        with contextlib.suppress(CallError):
+            await upstream.look()
+        return not upstream.breaker.open
 
     # -- inside ---------------------------------------------------------------------------------
-
-    def taken(self, device: str, n: int) -> None:
-        """Count the requests under way to a device."""
-        self._open[device] += n
-        if not self._open[device]:
-            del self._open[device]
-
-    @contextmanager
-    def _slot(self, device: str) -> Iterator[Slot]:
-        slot = Slot(self, device)
-        try:
-            yield slot
-        finally:
-            slot.free()
 
     def _started(self, delivery: Delivery) -> AdapterContext:
         if self._ctx is None:
@@ -384,20 +265,30 @@ class HttpAdapter:
             raise NotConnected(error.detail, delivery=Delivery.DELIVERED) from None
 
     def _headers(self, req: DeviceRequest) -> dict[str, str]:
-        kind = req.content_type or "application/octet-stream"
-        given = {"Content-Type": kind if req.payload else None, "Accept": req.accept}
-        if self._shape is not None:
-            given |= {"Accept": req.accept or "application/json", "Content-Type": req.content_type or "application/json"}
-            if self._shape.key and req.method not in READS:
-                given[self._shape.key] = req.call_id
-        return {name: value for name, value in given.items() if value is not None}
+        kind = req.content_type or ("application/octet-stream" if req.payload else None)
+        given = (("Content-Type", kind), ("Accept", req.accept))
+        told = {name: value for name, value in given if value is not None}
+        return {**told, self._settings.call_id: req.call_id} if self._settings.call_id else told
 
-    def _until(self, ctx: AdapterContext, req: DeviceRequest) -> float:
-        return min(req.deadline, ctx.clock.monotonic() + self._settings.answer.total_seconds())
+    def _slot(self, place: Place, req: DeviceRequest) -> Slot:
+        """A place among the requests under way to a device. Raises Busy.
 
-    def _hear(self, device: str, presence: Presence, *, new_only: bool = False) -> None:
-        if new_only and device in self._seen:
-            return
+        A job upstream is asked for what it holds beside the change that it is about to take.
+        """
+        if place.submits is not None and req.method in READS:
+            if self._reads.of(req.device) >= MOST_READS:
+                raise Busy("the device is asked too much", delivery=Delivery.NOT_SENT)
+            return self._reads.take(req.device)
+        if self.window(req.device) <= 0:
+            raise Busy("the device works on a call", delivery=Delivery.NOT_SENT)
+        return self._changes.take(req.device)
+
+    def _heard(self, device: str) -> None:
+        if self._ctx is not None and self._seen.get(device) is not Presence.ONLINE:
+            self._see(device, Presence.ONLINE)
+            self._ctx.emit(DeviceEvent(EventKind.AWAKE, device, self._ctx.clock.monotonic()))
+
+    def _see(self, device: str, presence: Presence) -> None:
         self._seen[device] = presence
         if len(self._seen) > MOST_SEEN:
             self._seen.popitem(last=False)
@@ -419,6 +310,6 @@ def _health(place: Place) -> dict[str, Any]:
     upstream = place.upstream
     state = "away" if upstream.breaker.open else "refused" if upstream.sign_in.refused else "up"
     told: dict[str, Any] = {"state": state, "requests": upstream.requests, "failures": upstream.breaker.failures}
-    if place.jobs is not None:
-        told |= {"jobs": len(place.jobs), "polls": place.jobs.polls, "rounds": place.jobs.rounds}
+    if place.submits is not None:
+        told |= place.submits.health()
     return told

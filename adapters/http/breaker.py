@@ -1,4 +1,4 @@
-"""Whether an upstream is worth a try: so many connections failed in a row, and nobody is sent there but one who looks."""
+"""Whether an upstream is worth a try: after so many failed connections nobody is sent there but one who looks."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from adapters.http.pace import Pace
 from adapters.http.settings import HttpSettings
@@ -76,16 +76,25 @@ class Jobs:
     def __contains__(self, ref: str) -> bool:
         return ref in self._jobs
 
-    async def told(self, ref: str, deadline: float, *, at_once: bool = False) -> Told:
-        """What became of a job, once it is over. Raises DeviceTimeout (DELIVERED) at the deadline, or when its upstream
-        does not know it any more, and NotConnected when the hub stops."""
+    @property
+    def asking(self) -> bool:
+        """Whether a round is under way."""
+        return self._wake_at == float("-inf")
+
+    async def told(self, ref: str, deadline: float, first: float | None = None) -> Told:
+        """What became of a job, once it is over; `first`: in how many seconds it is worth asking.
+
+        Raises DeviceTimeout (DELIVERED) at the deadline, or when its upstream does not know it any more, and
+        NotConnected when the hub stops.
+        """
         if self._stopping:
             raise NotConnected("the hub is stopping", delivery=Delivery.MAYBE)
         answer: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
         job = self._jobs.get(ref)
         if job is None:
             now = self._clock.monotonic()
-            job = self._jobs[ref] = Job(ref, now if at_once else now + self._interval, self._interval)
+            pause = self._interval if first is None else min(first, MOST_PAUSE)
+            job = self._jobs[ref] = Job(ref, now + pause, self._interval)
             self._rouse(self._due(job))
         job.answers.append(answer)
         over = self._clock.call_at(deadline, _fail, answer, "the job did not end in time")
@@ -140,8 +149,7 @@ class Jobs:
         """Say when a job that is still at work is asked after again."""
         job.hinted = told.again is not None
         if told.again is not None:
-            # Counted from the question: an estimate that has passed meanwhile is due.
-            job.due = max(asked_at + LEAST_PAUSE, min(self._clock.monotonic() + told.again, asked_at + MOST_PAUSE))
+            job.due = asked_at + max(LEAST_PAUSE, min(told.again, MOST_PAUSE))
         else:
             job.pause = min(self._most_pause, job.pause * GROWTH)
             job.due = asked_at + job.pause * self._chance.uniform(1 - JITTER, 1 + JITTER)
@@ -188,9 +196,9 @@ class Jobs:
         """Ask after some jobs; False when the upstream has nothing to say for now."""
         if not chunk:
             return True
-        asked_at = self._clock.monotonic()
         if len(chunk) == 1:
-            return await self._one(chunk[0], asked_at)
+            return await self._one(chunk[0])
+        asked_at, now = self._clock.monotonic(), self._now()
         path = self._shape.many.format(ids=",".join(job.ref for job in chunk))
         answer = await self._get(path, BATCH_ANSWER)
         if answer is None:
@@ -208,7 +216,6 @@ class Jobs:
             return False
         self._failures = 0
         by_id = {str(row.get(self._shape.id)): row for row in found}
-        now = self._clock.now() + timedelta(seconds=self._upstream.skew or 0.0)
         missing = []
         for job in chunk:
             row = by_id.get(job.ref)
@@ -221,12 +228,13 @@ class Jobs:
     async def _each(self, jobs: list[Job]) -> bool:
         for job in jobs:
             await self._pace.turn()
-            if not await self._one(job, self._clock.monotonic()):
+            if not await self._one(job):
                 return False
         return True
 
-    async def _one(self, job: Job, asked_at: float) -> bool:
+    async def _one(self, job: Job) -> bool:
         shape = self._shape
+        asked_at, now = self._clock.monotonic(), self._now()
         path = filled(shape.one, id=job.ref) if shape.id else job.ref
         answer = await self._get(path, self._most_answer)
         if answer is None:
@@ -236,7 +244,6 @@ class Jobs:
             for waits in list(job.answers):
                 _fail(waits, "the upstream does not know the job any more")
             return True
-        now = self._clock.now() + timedelta(seconds=self._upstream.skew or 0.0)
         told = of_answer(shape, answer, self._upstream.url(path), now)
         if told is None:
             self._hold_off(retry_after(answer.headers, self._clock.now()))
@@ -273,6 +280,10 @@ class Jobs:
             log.exception("%s could not be asked", self._upstream.name)
             self._hold_off(None)
             return None
+
+    def _now(self) -> datetime:
+        """What the upstream takes for now."""
+        return self._clock.now() + timedelta(seconds=self._upstream.skew or 0.0)
 
     def _take(self, job: Job, asked_at: float, told: Told) -> None:
         if isinstance(told, AtWork):

@@ -12,6 +12,7 @@
     interval_most = 10           # seconds to which the pause grows while a job stays at work
     requests_per_second = 20     # polls of one upstream
     idempotent = ["GET", "PUT", "DELETE"]    # methods that may be sent again (only GET where there are jobs)
+    call_id = ""                 # header that carries the id of the call, for upstreams that keep track of it
 
     [adapters.<name>.upstreams.<upstream>]
     url = "https://10.0.0.5/api/rest"        # where its addresses begin
@@ -70,6 +71,7 @@ class HttpSettings:
     interval_most: timedelta = timedelta(seconds=10)
     requests_per_second: int = 20
     idempotent: frozenset[str] = frozenset({"GET", "PUT", "DELETE"})
+    call_id: str = ""
 
 
 # The least and the most of each number; durations in seconds.
@@ -87,7 +89,8 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
 }
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _FINGERPRINT = re.compile(r"sha256:(?:[0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}", re.ASCII)
-_NOT_NUMBERS = ("upstreams", "shape", "idempotent")
+_HEADER = re.compile(r"[A-Za-z0-9-]{0,64}", re.ASCII)
+_NOT_NUMBERS = ("upstreams", "shape", "idempotent", "call_id")
 
 
 def read(settings: Mapping[str, Any]) -> HttpSettings:
@@ -106,10 +109,14 @@ def read(settings: Mapping[str, Any]) -> HttpSettings:
             values[key] = _upstreams(value)
         elif key == "idempotent":
             values[key] = _methods(key, value, shape)
+        elif key == "call_id":
+            if not isinstance(value, str) or _HEADER.fullmatch(value) is None:
+                raise ValueError("call_id: is the name of a header")
+            values[key] = value
         elif key in numbers:
             values[key] = _number(key, value, getattr(defaults, key))
         else:
-            known = sorted([*numbers, "idempotent", "job", "jobs", "upstreams"])
+            known = sorted([*numbers, "call_id", "idempotent", "job", "jobs", "upstreams"])
             raise ValueError(f"{key}: no such setting; there are {', '.join(known)}")
     made = HttpSettings(**values)
     if not made.upstreams:

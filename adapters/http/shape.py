@@ -1,5 +1,6 @@
-"""How an upstream speaks of its jobs: where a change is asked for as a job, where jobs are asked after, what their words
-mean. All of it is settings; the shapes that have a name are no more than settings that somebody wrote down already.
+"""How an upstream speaks of its jobs: how a change becomes one, where jobs are asked after, what their words mean.
+
+All of it is settings; the shapes that have a name are no more than settings that somebody wrote down already.
 
     [adapters.<name>]
     jobs = "powerstore"        # powerstore, hub, location; "none": plain devices
@@ -106,7 +107,8 @@ def read_shape(name: str, table: Any) -> JobShape | None:
         try:
             getattr(shape, key).format(**dict.fromkeys(places, ""))
         except (KeyError, ValueError, IndexError):
-            raise ValueError(f"job.{key}: may hold {', '.join('{' + place + '}' for place in sorted(places))}") from None
+            may = ", ".join("{" + place + "}" for place in sorted(places))
+            raise ValueError(f"job.{key}: may hold {may}") from None
     return shape
 
 

@@ -7,6 +7,7 @@ gets a connection of its own, because one that its server has just closed would 
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
@@ -43,17 +44,21 @@ class Upstream:
         self._more = more
         self._ctx = ctx
         self._changed = changed
-        self._stopping = False
+        self.stopping = False
         self._scopes: set[anyio.CancelScope] = set()
+        self._looking: asyncio.Task[None] | None = None
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
 
     def open(self) -> None:
-        """Make the sessions; nothing is connected yet. Raises ValueError for what its settings name and is not there."""
+        """Make the sessions; nothing is connected yet. Raises ValueError for what its settings name in vain."""
         self.sign_in.check()
         trust = self._trust()
         for reads in (True, False):
             connector = aiohttp.TCPConnector(
-                limit=0, ssl=trust, use_dns_cache=False, **({"keepalive_timeout": KEPT} if reads else {"force_close": True})
+                limit=0,
+                ssl=trust,
+                use_dns_cache=False,
+                **({"keepalive_timeout": KEPT} if reads else {"force_close": True}),
             )
             marks = aiohttp.TraceConfig()
             marks.on_connection_create_end.append(_mark)
@@ -70,9 +75,12 @@ class Upstream:
 
     async def close(self) -> None:
         """Fail what is under way and close the connections."""
-        self._stopping = True
+        self.stopping = True
         for scope in list(self._scopes):
             scope.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
         for session in self._sessions.values():
             await session.close()
 
@@ -93,7 +101,7 @@ class Upstream:
     ) -> Answer:
         """One request, signed in; a session that is refused is begun anew once.
 
-        Raises Unreachable (no connection, NOT_SENT), NotConnected (lost in the middle, MAYBE), DeviceTimeout at `until`.
+        Raises Unreachable (no connection: NOT_SENT), NotConnected (lost in the middle: MAYBE), DeviceTimeout.
         """
         shown = await self.sign_in.headers()
         answer = await self._once(method, path, until, {**(headers or {}), **shown}, body, most)
@@ -106,7 +114,7 @@ class Upstream:
 
     async def rest(self, until: float) -> None:
         """Wait to monotonic `until`. Raises NotConnected (MAYBE) when the hub stops."""
-        if not self._stopping:
+        if not self.stopping:
             with anyio.CancelScope() as scope:
                 self._scopes.add(scope)
                 try:
@@ -132,7 +140,7 @@ class Upstream:
     async def _once(
         self, method: str, path: str, until: float, headers: Mapping[str, str], body: bytes, most: int | None
     ) -> Answer:
-        if self._stopping:
+        if self.stopping:
             raise NotConnected("the hub is stopping", delivery=Delivery.NOT_SENT)
         mark = SimpleNamespace(connected=False)
         self.requests += 1
@@ -145,7 +153,7 @@ class Upstream:
                 self._scopes.discard(scope)
                 guard.cancel()
         delivery = Delivery.MAYBE if mark.connected else Delivery.NOT_SENT
-        if self._stopping:
+        if self.stopping:
             raise NotConnected("the hub is stopping", delivery=delivery)
         if not mark.connected:
             self.breaker.failed()
@@ -158,7 +166,7 @@ class Upstream:
         try:
             async with session.request(
                 method, url, headers=headers, data=body or None, allow_redirects=False, trace_request_ctx=mark,
-                skip_auto_headers=() if body else ("Content-Type",),
+                skip_auto_headers=("Content-Type",),
             ) as response:  # fmt: skip
                 content, whole = await self._read(response, self._more.max_answer if most is None else most)
                 answer = Answer(response.status, response.headers, content, whole)
@@ -190,14 +198,14 @@ class Upstream:
 
     def _went(self) -> None:
         self._changed(self)
-        if not self._stopping:
-            self._ctx.spawn(self._look_until_it_answers(), name=f"look for {self.name}")
+        if not self.stopping and (self._looking is None or self._looking.done()):
+            self._looking = self._ctx.spawn(self._look_until_it_answers(), name=f"look for {self.name}")
 
     async def _look_until_it_answers(self) -> None:
         clock = self._ctx.clock
-        while self.breaker.open and not self._stopping:
+        while self.breaker.open and not self.stopping:
             await clock.sleep_until(clock.monotonic() + self.breaker.pause)
-            if self.breaker.open and not self._stopping:
+            if self.breaker.open and not self.stopping:
                 try:
                     await self.look()
                 except (Unreachable, NotConnected, DeviceTimeout):

@@ -75,7 +75,7 @@ def response_of(answer: Answer, now: datetime) -> DeviceResponse:
     place = answer.headers.get("Content-Range")
     if place is not None:
         native["content_range"] = place
-    kind = answer.headers.get("Content-Type") if answer.body else None
+    kind = answer.headers.get("Content-Type")
     return DeviceResponse(answer.status, answer.body, kind, max_age(answer.headers), native)
 
 

@@ -193,6 +193,11 @@ class LwM2MAdapter:
             registration.asked = True
         return max(0, min(free, self._settings.total - len(parts.exchanges)))
 
+    def expel(self, device: str) -> None:
+        """Forget the registration of a device that the hub does not have any more."""
+        if self._parts is not None:
+            self._parts.registrar.expel(device)
+
     def lane(self, device: str) -> str:
         """Every device is a lane of its own."""
         return device

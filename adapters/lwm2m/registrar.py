@@ -23,7 +23,7 @@ from adapters.lwm2m.registry import Registry
 from adapters.lwm2m.settings import LwM2MSettings
 from adapters.lwm2m.throttle import Throttle
 from adapters.lwm2m.wheel import Wheel
-from hub.model.errors import HubError
+from hub.model.errors import HubError, UnknownDevice
 from hub.ports.adapter import AdapterContext, Admission, AdmissionRefused, DeviceEvent, EventKind
 
 MAX_LIFETIME = (1 << 31) - 1
@@ -132,6 +132,11 @@ class Registrar:
             await self._ctx.accept(
                 DeviceEvent(EventKind.REGISTERED, registration.address, registration.heard, attrs=attrs)
             )
+        except UnknownDevice:
+            # The hub would not have it: nobody declared it, or its name is that of another device.
+            self.refused += 1
+            self._forget(registration, moved=True)
+            return Reply(codec.FORBIDDEN)
         except HubError as error:
             log.warning("a registration could not be taken: %s", error)
             self._forget(registration, moved=True)
@@ -172,6 +177,9 @@ class Registrar:
             registration.held = True
             try:
                 await self._ctx.accept(DeviceEvent(EventKind.UPDATED, registration.address, now, attrs=attrs))
+            except UnknownDevice:
+                self._forget(registration, moved=True)
+                return Reply(codec.NOT_FOUND)
             except HubError as error:
                 log.warning("an update could not be taken: %s", error)
                 registration.expires, registration.lifetime, registration.queue, registration.root = was
@@ -192,11 +200,17 @@ class Registrar:
             now = self._ctx.clock.monotonic()
             try:
                 await self._ctx.accept(DeviceEvent(EventKind.DEREGISTERED, registration.address, now))
+            except UnknownDevice:
+                pass  # the hub had forgotten it before
             except HubError as error:
                 log.warning("a deregistration could not be taken: %s", error)
                 return Reply(codec.SERVICE_UNAVAILABLE, ((MAX_AGE, uint(30)),))
             self._forget(registration, moved=True)
             return Reply(codec.DELETED)
+
+    def expel(self, address: str) -> None:
+        """Forget a device that the hub does not have any more; what it says next is answered 4.04, so it registers."""
+        self._forget(self._registry.at(address), moved=True)
 
     def _forget(self, registration: Registration | None, *, moved: bool) -> None:
         if registration is None or not self._registry.remove(registration):
@@ -252,6 +266,8 @@ class Registrar:
                 return  # it was updated meanwhile
             try:
                 await self._ctx.accept(DeviceEvent(EventKind.EXPIRED, registration.address, now))
+            except UnknownDevice:
+                pass  # the hub had forgotten it before
             except HubError as error:
                 log.warning("an expiry could not be told, trying again: %s", error)
                 registration.expiry = self.expiries.add(now + 10, registration)

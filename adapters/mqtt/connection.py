@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from adapters.mqtt import codec
 from adapters.mqtt.codec import Connect, Decoder, Malformed, Packet
 from adapters.mqtt.settings import MqttSettings
-from hub.model.errors import StorageFailed
+from hub.model.errors import HubError
 from hub.ports.adapter import AdapterContext
 from hub.ports.clock import Timer
 
@@ -47,13 +47,12 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_beat", "_counted", "_ctx", "_decoder", "_door", "_fault", "_greeting", "_heard", "_held", "_jobs", "_limit",
-        "_packets", "_second", "_stuck", "_transport", "_worker", "ended", "over", "session", "writable",
+        "_packets", "_second", "_stuck", "_transport", "_worker", "ended", "session", "writable",
     )  # fmt: skip
 
     def __init__(self, door: Door, ctx: AdapterContext) -> None:
         self.session: Session | None = None
         self.ended = False
-        self.over = False
         self.writable = True
         self._door = door
         self._ctx = ctx
@@ -99,7 +98,6 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone."""
         self._end("the connection was lost")
-        self.over = True
         self._door.gone(self)
 
     def pause_writing(self) -> None:
@@ -143,11 +141,6 @@ class Connection(asyncio.Protocol):
         if not self._worker:
             self._worker = True
             self._ctx.spawn(self._work(), name=f"{self._ctx.name}-intake")
-
-    @property
-    def busy(self) -> bool:
-        """Whether work of it is under way, also after its end."""
-        return self._worker or self._greeting
 
     def close(self, why: str) -> None:
         """End the connection; what was written still goes out."""
@@ -273,7 +266,7 @@ class Connection(asyncio.Protocol):
                 self._jobs.popleft()
                 if self._held and len(self._jobs) <= ROOM // 2:
                     self._deal()
-        except StorageFailed as failure:
+        except HubError as failure:
             log.warning("a message could not be stored: %s", failure)
             self._jobs.clear()
             self.close("the hub could not store a message")

@@ -7,6 +7,7 @@ answer is understood after a restart of the hub and a forged one never.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -130,6 +131,11 @@ class Session:
             return await self._ask(registration, id, command, deadline)
         finally:
             registration.calls -= 1
+
+    async def read(self, registration: Registration, point: str, deadline: float) -> DeviceResponse:
+        """Ask for the present value of a point, beside the calls."""
+        id = f"o.{secrets.token_hex(8)}"
+        return await self._ask(registration, id, Command(topics.GET, [point], point), deadline)
 
     async def _ask(self, registration: Registration, id: str, command: Command, deadline: float) -> DeviceResponse:
         try:

@@ -181,7 +181,7 @@ def _service(id: str, req: DeviceRequest) -> Command:
         raise BadRequest("a service has an id without slashes", delivery=Delivery.NOT_SENT)
     if req.args is not None:
         return Command(topics.service(id), dict(req.args))
-    if not req.payload:
+    if not req.payload and (req.content_type is None or _says_json(req.content_type)):
         return Command(topics.service(id), {})  # devices fail on a command without params
     params = object_of(req.payload)
     if params is None and _says_json(req.content_type):

@@ -11,7 +11,7 @@ import logging
 import zlib
 from collections import deque
 
-from hub.model.errors import StorageFailed
+from hub.model.errors import StorageFailed, UnknownDevice
 from hub.ports.adapter import AdapterContext, DeviceEvent
 
 LINES = 32
@@ -51,6 +51,8 @@ class Reports:
                     log.warning("the hub could not take an event, trying again: %s", failure)
                     await self._ctx.clock.sleep_until(self._ctx.clock.monotonic() + PAUSE)
                     continue
+                except UnknownDevice:
+                    log.info("the hub has no device %s (any more), so what it tells is dropped", line[0].device)
                 except Exception:
                     # A bug on the other side: loud, and not in the way of the events behind this one.
                     log.exception("the hub refused an event of %s", line[0].device)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import anyio
@@ -19,11 +19,11 @@ from adapters.websocket.door import Door
 from adapters.websocket.frame import Hello
 from adapters.websocket.inbound import resources_of
 from adapters.websocket.registration import DialInObservation, Registration
-from adapters.websocket.session import Session
+from adapters.websocket.session import NOT_ADMITTED, Session
 from adapters.websocket.settings import WebSocketSettings, read
 from adapters.websocket.wire import Subprotocol
 from hub.model.device import Presence
-from hub.model.errors import StorageFailed
+from hub.model.errors import StorageFailed, UnknownDevice
 from hub.ports.adapter import (
     API_VERSION,
     AdapterContext,
@@ -41,6 +41,7 @@ from hub.ports.adapter import (
     ObserveSpec,
     TooLarge,
     Unsupported,
+    WatchesKeys,
 )
 
 MAX_TARGET = 2048
@@ -122,11 +123,16 @@ class WebSocketAdapter:
         if older is not None:
             older.close(4501, "replaced by a newer connection")
         self._sessions.add(session)
+        unwatch = _watch(ctx, admission.key_id, session)
         arrived = False
         try:
             same = registration.boot == hello.boot
             resumed = same and (hello.resume is not None or not registration.observations)
-            arrived = await self._arrived(ctx, registration, session, hello, same, resumed)
+            try:
+                arrived = await self._arrived(ctx, registration, session, hello, same, resumed)
+            except UnknownDevice:
+                self._drop(registration)
+                session.dismiss()
             if not arrived:
                 session.close(1013, "try again later")
             refresh = self._refresh(ctx, registration, session)
@@ -135,6 +141,7 @@ class WebSocketAdapter:
             finally:
                 refresh.cancel()
         finally:
+            unwatch()
             self._sessions.discard(session)
             if not self._sessions:
                 self._nobody.set()
@@ -187,6 +194,9 @@ class WebSocketAdapter:
         except StorageFailed:
             registration.boot = None
             return False
+        except UnknownDevice:
+            registration.boot = None
+            raise
         return True
 
     def _refresh(self, ctx: AdapterContext, registration: Registration, session: Session) -> asyncio.Task[None]:
@@ -202,6 +212,9 @@ class WebSocketAdapter:
                         if registration.session is session:
                             attrs = {"lifetime": lifetime}
                             await ctx.accept(DeviceEvent(EventKind.UPDATED, registration.address, now, attrs=attrs))
+                except UnknownDevice:
+                    session.dismiss()
+                    return
                 except StorageFailed as failure:
                     log.warning("a registration could not be renewed now: %s", failure)
 
@@ -212,8 +225,7 @@ class WebSocketAdapter:
         now = ctx.clock.monotonic()
         registration.offline_since = now
         if session.signed_off:
-            registration.drop_observations()
-            self._registrations.pop(registration.address, None)
+            self._drop(registration)
             return
         if self.context is not ctx:
             return
@@ -224,14 +236,27 @@ class WebSocketAdapter:
             if registration.session is None:
                 try:
                     await ctx.accept(DeviceEvent(EventKind.OFFLINE, registration.address, now))
+                except UnknownDevice:
+                    self._drop(registration)
                 except StorageFailed as failure:
                     log.warning("a lost connection could not be told: %s", failure)
 
     def _forget(self, registration: Registration, since: float) -> None:
         if registration.offline_since == since and registration.session is None:
-            registration.drop_observations()
-            if self._registrations.get(registration.address) is registration:
-                del self._registrations[registration.address]
+            self._drop(registration)
+
+    def _drop(self, registration: Registration) -> None:
+        registration.drop_observations()
+        if self._registrations.get(registration.address) is registration:
+            del self._registrations[registration.address]
+
+    def expel(self, device: str) -> None:
+        """Close the connection of a device that the hub does not have any more, with 1008."""
+        registration = self._registrations.get(device)
+        if registration is not None:
+            self._drop(registration)
+            if registration.session is not None:
+                registration.session.dismiss()
 
     # -- calls ----------------------------------------------------------------------------------
 
@@ -316,3 +341,14 @@ class WebSocketAdapter:
             "devices": len(here),
             "shed": self._shed + sum(session.shed for session in here),
         }
+
+
+def _watch(ctx: AdapterContext, key_id: str | None, session: Session) -> Callable[[], None]:
+    """Close the connection when the key that let the device in is taken back; returns the unwatch."""
+    if key_id is None or not isinstance(ctx, WatchesKeys):
+        return _nothing
+    return ctx.watch_key(key_id, lambda: session.close(1008, NOT_ADMITTED))
+
+
+def _nothing() -> None:
+    """The unwatch where nothing is watched."""

@@ -36,7 +36,8 @@ class Handover:
         """Hand over event after event. Returns True when the device signed off.
 
         Returns False when the hub could not take one: going on would acknowledge later events before it, so the
-        connection has to end, and the device tells all again when it is back.
+        connection has to end, and the device tells all again when it is back. Raises UnknownDevice when the hub has no
+        such device any more.
         """
         registration = self._registration
         while True:

@@ -35,6 +35,7 @@ from adapters.websocket.outbox import ROOM, Outbox, Outgoing
 from adapters.websocket.registration import DialInObservation, Registration
 from adapters.websocket.settings import WebSocketSettings
 from adapters.websocket.wire import Subprotocol, call_of_token, call_token, encode
+from hub.model.errors import UnknownDevice
 from hub.ports.adapter import (
     AdapterContext,
     BadRequest,
@@ -52,6 +53,7 @@ from hub.ports.adapter import (
 from hub.ports.clock import Timer
 
 FAREWELL = 2.0
+NOT_ADMITTED = "not admitted any more"
 
 log = logging.getLogger("hub.adapter.websocket")
 
@@ -72,7 +74,7 @@ class Session:
         self.registration = registration
         self.shed = 0
         self.ignored = 0
-        self.signed_off = False
+        self.signed_off = False  # or sent away: its registration is over
         self._socket = socket
         self._coding = coding
         self._ctx = ctx
@@ -120,6 +122,11 @@ class Session:
             self._farewell = (code, text)
         self.end(text)
         self._scope.cancel()
+
+    def dismiss(self) -> None:
+        """Send the device away, because the hub does not know it any more; nothing that it told since is acknowledged."""
+        self.signed_off = True
+        self.close(1008, NOT_ADMITTED)
 
     def end(self, text: str) -> None:
         """Fail what waits; nothing is sent after this but the farewell."""
@@ -361,7 +368,12 @@ class Session:
         await self._handover.put(event_of(frame, self.registration.address, self._clock.monotonic()), frame.seq)
 
     async def _hand_over(self) -> None:
-        if await self._handover.run():
+        try:
+            signed_off = await self._handover.run()
+        except UnknownDevice:
+            self.dismiss()
+            return
+        if signed_off:
             self.signed_off = True
             self.close(1000, "signed off")
         else:

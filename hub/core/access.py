@@ -12,7 +12,7 @@ import logging
 import re
 import secrets
 import string
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from hub.core.directory import Directory
@@ -27,6 +27,9 @@ from hub.model.tenant import Key
 from hub.ports.adapter import Admission, AdmissionRefused
 from hub.ports.clock import Clock
 
+OPERATOR = "operator"
+"""Who did it, in the audit, where no key did: the command line or the configuration."""
+
 KEY_FORM = re.compile(r"ak_[A-Za-z0-9_]{8,253}", re.ASCII)
 
 _audit = logging.getLogger("hub.audit")
@@ -37,7 +40,8 @@ _SECRET_LENGTH = 43  # 43 digits of base 62 carry the 256 bits of 32 random byte
 class Access:
     """The keys, as the directory knows them, and the judgement that follows from them.
 
-    `open_to_names` holds the adapters whose devices the configuration lets in without proof.
+    `open_to_names` holds the adapters whose devices the configuration lets in without proof, `homes` the account that
+    an adapter belongs to, where it belongs to one.
     """
 
     def __init__(
@@ -53,7 +57,9 @@ class Access:
         self._limits = limits or Limits()
         self._stats = stats or Stats()
         self.open_to_names = frozenset(open_to_names)
+        self.homes: Mapping[str, str] = {}
         self._keys: dict[str, Key] = {}
+        self._making: dict[str, Key] = {}
         self._by_digest: dict[str, str] = {}
         self._principals: dict[str, Principal] = {}
         self._buckets: dict[str, TokenBucket] = {}
@@ -84,10 +90,12 @@ class Access:
         *,
         id: str | None = None,
         declared: bool = False,
+        by: str = OPERATOR,
     ) -> tuple[Key, str]:
         """Make a key, durable on return; the secret is returned this once and never again.
 
-        `secret` may be given (form `ak_[A-Za-z0-9_]{8,}`), otherwise it is `ak_<id>_<256 random bits>`. Raises
+        `secret` may be given (form `ak_[A-Za-z0-9_]{8,}`), otherwise it is `ak_<id>_<256 random bits>`; `by` is who
+        asked, for the audit. Raises
         NotFound for no such application, BadRequest for a secret of another form or no scopes, Conflict
         (`key-exists`) for an id or a secret in use, TooMany (`too-many-keys`), StorageFailed.
         """
@@ -98,7 +106,9 @@ class Access:
             raise BadRequest("a key needs a scope", code="bad-scopes")
         if secret is not None and KEY_FORM.fullmatch(secret) is None:
             raise BadRequest("a key is ak_ and at least 8 letters, digits or underscores", code="bad-key")
-        if len(self.keys(application)) >= self._limits.keys_per_application:
+        # Those on their way to the disk count, so that no two are made where there is room for one.
+        making = sum(key.application == application for key in self._making.values())
+        if len(self.keys(application)) + making >= self._limits.keys_per_application:
             raise TooMany("the application has too many keys", code="too-many-keys")
         if id is None:
             id = _random(8)
@@ -106,11 +116,17 @@ class Access:
             secret = f"ak_{id}_{_random(_SECRET_LENGTH)}"
         digest = hashlib.sha256(secret.encode()).hexdigest()
         holder = self._keys.get(self._by_digest.get(digest, ""))
-        if id in self._keys or (holder is not None and (holder.revoked or not holder.disabled)):
+        taken = id in self._making or any(key.sha256 == digest for key in self._making.values())
+        if taken or id in self._keys or (holder is not None and (holder.revoked or not holder.disabled)):
             raise Conflict("the key exists", code="key-exists")
         key = Key(id, application, owner.account, scopes, label, digest, self._clock.now(), declared=declared)
-        await self._directory.put(key_record(key))
-        _audit.info("key created", extra={"key": id, "application": application, "scopes": _words(scopes)})
+        self._making[id] = key
+        try:
+            await self._directory.put(key_record(key))
+        finally:
+            del self._making[id]
+        told = {"key": by, "subject": id, "application": application, "scopes": _words(scopes)}
+        _audit.info("key created", extra=told)
         return key, secret
 
     async def change_key(self, key: Key) -> None:
@@ -120,7 +136,7 @@ class Access:
             raise NotFound("no such key", code="key-not-found")
         await self._directory.put(key_record(key))
 
-    async def revoke_key(self, key_id: str) -> bool:
+    async def revoke_key(self, key_id: str, *, by: str = OPERATOR) -> bool:
         """Take a key back: refused and its sockets told before this waits for anything. False if there is none.
 
         A declared key leaves a mark, so that it does not come back with the next start. Raises StorageFailed: the
@@ -130,7 +146,7 @@ class Access:
         if key is None or (key.revoked and self._stored_as_revoked(key_id)):
             return False
         self._know(replace(key, revoked=True))
-        _audit.info("key revoked", extra={"key": key_id, "application": key.application})
+        _audit.info("key revoked", extra={"key": by, "subject": key_id, "application": key.application})
         if key.declared:
             await self._directory.put(key_record(replace(key, revoked=True)))
         else:
@@ -158,6 +174,8 @@ class Access:
     def watch(self, key_id: str, revoked: Callable[[], None]) -> Callable[[], None]:
         """Call `revoked` once, when the key is revoked or disabled; at once if it is. Returns the unwatch."""
         key = self._keys.get(key_id)
+        if key is None and self.serves_else(key_id):
+            return _nothing  # it lives as long as the configuration says so
         if key is None or not self._serves(key):
             revoked()
             return _nothing
@@ -197,7 +215,8 @@ class Access:
         verdict = AdmissionRefused(f"unknown kind {kind!r}") if judge is None else judge(identity, proof, adapter)
         if isinstance(verdict, Device):
             self._stats.admissions += 1
-            return Admission(verdict.id, verdict.account, verdict.address, verdict.name)
+            key_id = self.authenticate(_as_text(proof)).key_id if kind == "key" else None
+            return Admission(verdict.id, verdict.account, verdict.address, verdict.name, key_id=key_id)
         self._stats.admissions_refused += 1
         return verdict
 
@@ -211,6 +230,8 @@ class Access:
         account = principal.account
         held = self._directory.held_device(account, identity)
         device = held or self._directory.by_name(account, identity)
+        if device is None and self.homes.get(adapter, account) != account:
+            return AdmissionRefused("the adapter belongs to another account")
         if device is None:
             try:
                 return self._directory.put_device_soon(Device(identity, account, adapter, ""))
@@ -258,6 +279,10 @@ class Access:
     def _by_psk(self, identity: str, proof: str | bytes | None, adapter: str) -> Device | AdmissionRefused:
         device = self._directory.by_alias("psk-identity", identity)
         return AdmissionRefused("no such identity") if device is None else self._of_adapter(device, adapter)
+
+    def fits(self, device: Device, adapter: str) -> Device | AdmissionRefused:
+        """The device, if it may come through this adapter now."""
+        return self._of_adapter(device, adapter)
 
     def _of_adapter(self, device: Device, adapter: str) -> Device | AdmissionRefused:
         account = self._directory.account(device.account)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import anyio
@@ -23,8 +24,10 @@ from hub.ports.adapter import (
     DeviceResponse,
     DeviceTimeout,
     NotConnected,
+    Recovers,
     Resumes,
 )
+from hub.ports.clock import monotonic_at
 
 if TYPE_CHECKING:
     from hub.core.dispatch import Dispatch
@@ -74,6 +77,11 @@ class Attempts:
         ticket.turn = Turn.HELD
         self._dispatch.spawn(self._run(ticket, note), "resume")
 
+    def recover(self, ticket: Ticket, sent_at: datetime) -> None:
+        """Find out what became of a call that was sent before a restart, left no note and may not be repeated."""
+        ticket.turn = Turn.HELD
+        self._dispatch.spawn(self._run(ticket, None, sent_at), "recover")
+
     def linger(self, ticket: Ticket, until: float) -> None:
         """Wait for a late answer; without one the outcome is unknown."""
         ticket.turn = Turn.LINGERING
@@ -84,11 +92,14 @@ class Attempts:
         if ticket.turn is Turn.LINGERING:
             self._dispatch.end_soon(ticket, made(Ending.UNKNOWN))
 
-    async def _run(self, ticket: Ticket, note: bytes | None) -> None:
+    async def _run(self, ticket: Ticket, note: bytes | None, sent_at: datetime | None = None) -> None:
         if ticket.turn is Turn.ENDING:
             return
         clock = self._dispatch.clock
-        if note is None:
+        if sent_at is not None:
+            over = min(ticket.call.deadline, sent_at + ticket.call.timeout)
+            ticket.attempt_deadline = monotonic_at(clock, over)
+        elif note is None:
             self._dispatch.queues.handed_over(ticket)
             self._dispatch.under_way += 1
             ticket.running = True
@@ -96,7 +107,7 @@ class Attempts:
         else:
             ticket.attempt_deadline = ticket.deadline
         try:
-            result = await self._bounded(ticket, note)
+            result = await self._bounded(ticket, note, sent_at)
             if isinstance(result, DeviceResponse):
                 await self._answer(ticket, result)
             else:
@@ -114,7 +125,9 @@ class Attempts:
             ticket.running = False
             self._dispatch.attempt_over()
 
-    async def _bounded(self, ticket: Ticket, note: bytes | None) -> DeviceResponse | CallError:
+    async def _bounded(
+        self, ticket: Ticket, note: bytes | None, sent_at: datetime | None
+    ) -> DeviceResponse | CallError:
         """The adapter's answer, or why there is none; never later than the deadline and a little."""
         call = ticket.call
         with anyio.CancelScope() as scope:
@@ -122,7 +135,7 @@ class Attempts:
             ticket.guard = self._dispatch.clock.call_at(ticket.attempt_deadline + GRACE, scope.cancel)
             try:
                 request = request_of(call, ticket.attempt, ticket.attempt_deadline)
-                return await self._one(self._dispatch.adapters[call.adapter], request, note)
+                return await self._one(self._dispatch.adapters[call.adapter], request, note, sent_at)
             except CallError as error:
                 return error
             except asyncio.CancelledError:
@@ -140,7 +153,11 @@ class Attempts:
             log.error("adapter %s overran the deadline of call %s", call.adapter, call.id)
         return DeviceTimeout("no answer", delivery=Delivery.MAYBE)
 
-    async def _one(self, adapter: Adapter, request: DeviceRequest, note: bytes | None) -> DeviceResponse:
+    async def _one(
+        self, adapter: Adapter, request: DeviceRequest, note: bytes | None, sent_at: datetime | None
+    ) -> DeviceResponse:
+        if sent_at is not None and isinstance(adapter, Recovers):
+            return await adapter.recover(request, sent_at)
         if note is None:
             return await adapter.call(request)
         if isinstance(adapter, Resumes):
@@ -221,7 +238,7 @@ class Attempts:
             raise NotConnected("the call has ended", delivery=Delivery.MAYBE)
         ticket.note = note
         self._over(ticket)
-        if ticket.turn is Turn.SENT:
+        if ticket.turn in (Turn.SENT, Turn.HELD):
             ticket.quiet()
             dispatch.queues.free_slot(ticket)
             ticket.turn = Turn.HELD

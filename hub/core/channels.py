@@ -247,6 +247,13 @@ class Channels:
         infos = [info for info in await self._log.channels(account) if _application(info.name) == application]
         return [self._listed(info) for info in sorted(infos, key=lambda info: info.name)]
 
+    async def info(self, name: str, account: str, application: str) -> ListedChannel | None:
+        """One of the application's channels by its full name, as `list` shows it; None if there is none."""
+        if name == f"{application}/{DEFAULT}":
+            await self.open(name, account)
+        info = await self._log.info(name) if _application(name) == application else None
+        return None if info is None or info.account != account else self._listed(info)
+
     def _listed(self, info: ChannelInfo) -> ListedChannel:
         channel = self._channels.get(info.name)
         if channel is None or channel.epoch != info.epoch:

@@ -8,14 +8,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hub.core.products import service_members
 from hub.core.records import memory_record
+from hub.core.signed import SignedDevices
 from hub.core.tasks import Tasks
 from hub.model.device import Registration
-from hub.model.errors import Refusal, StorageFailed
+from hub.model.errors import Refusal, StorageFailed, UnknownDevice
 from hub.model.ids import CallId
 from hub.model.record import Kind
 from hub.ports.adapter import (
@@ -38,13 +40,15 @@ log = logging.getLogger("hub.adapters")
 
 
 class Context:
-    """One adapter's view of the hub; implements `AdapterContext`, `Remembers` and `HoldsKeys` of `ports.adapter`."""
+    """One adapter's view of the hub; implements `AdapterContext`, `Remembers`, `HoldsKeys` and `WatchesKeys` of
+    `ports.adapter`."""
 
     def __init__(self, hub: Hub, name: str, settings: Mapping[str, Any]) -> None:
         self._hub = hub
         self._tasks = Tasks()
         self._registering: dict[str, asyncio.Event] = {}
         self._events = 0
+        self._signed = SignedDevices(hub.directory, hub.products, hub.access, hub.stats)
         self.name = name
         self.settings = settings
         self.clock: Clock = hub.clock
@@ -65,13 +69,15 @@ class Context:
     async def _emitted(self, event: DeviceEvent) -> None:
         try:
             await self.accept(event)
+        except UnknownDevice as unknown:
+            log.debug("%s", unknown)
         except StorageFailed as failure:
             # Nobody waits for an emitted event; the engine's health says what is wrong.
             self._hub.stats.events_shed += 1
             log.warning("%s: an event could not be stored: %s", self.name, failure)
 
     async def accept(self, event: DeviceEvent) -> None:
-        """Hand an event over; returns once what it tells is on disk. Raises StorageFailed."""
+        """Hand an event over; returns once what it tells is on disk. Raises StorageFailed, UnknownDevice."""
         hub = self._hub
         hub.stats.device_events += 1
         if event.kind is EventKind.LATE_RESPONSE:
@@ -98,7 +104,7 @@ class Context:
         home = self.settings.get("account")
         device = await hub.presence.hear(self.name, event, home if isinstance(home, str) else None)
         if device is None:
-            return
+            raise UnknownDevice(f"{self.name}: {event.kind.value} of a device that the hub does not know")
         if event.kind is EventKind.REGISTERED:
             hub.observe.renew(device)
         elif event.kind in (EventKind.UPDATED, EventKind.AWAKE):
@@ -110,10 +116,17 @@ class Context:
 
     async def admit(self, kind: str, identity: str, proof: str | bytes | None) -> Admission | AdmissionRefused:
         """Ask who a dialling device is (decisions A3)."""
-        verdict = self._hub.access.admit(kind, identity, proof, self.name)
+        if kind in SignedDevices.kinds:
+            verdict = await self._signed.admit(kind, identity, proof, self.name)
+        else:
+            verdict = self._hub.access.admit(kind, identity, proof, self.name)
         if isinstance(verdict, AdmissionRefused):
             log.info("%s: a device was not admitted: %s", self.name, verdict.reason)
         return verdict
+
+    def watch_key(self, key_id: str, revoked: Callable[[], None]) -> Callable[[], None]:
+        """Call `revoked` once, when the key no longer lets a device in; returns the unwatch."""
+        return self._hub.access.watch(key_id, revoked)
 
     async def checkpoint(self, call_id: str, note: bytes) -> float:
         """Store the note; the call is WAITING from then on. Raises NotConnected if the call has ended."""
@@ -127,6 +140,12 @@ class Context:
         known = self._hub.directory.at(self.name, device)
         if known is not None and known.registration is Registration.REGISTERED:
             await self._hub.directory.put(memory_record(known, memory))
+
+    def services(self, device: str) -> Mapping[str, Mapping[str, Any]] | None:
+        """The services that the product of a device declares, by id; None for a device of no product."""
+        known = self._hub.directory.at(self.name, device)
+        product = None if known is None else self._hub.products.of_device(known)
+        return None if product is None else {id: service_members(told) for id, told in product.services.items()}
 
     def memories(self) -> Mapping[str, bytes]:
         """What is kept of this adapter's registered devices, by address."""

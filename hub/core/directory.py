@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from hub.core.devices import Devices
 from hub.core.limits import Limits
@@ -26,6 +27,10 @@ from hub.ports.clock import Clock
 from hub.ports.engine import Directory as Store
 
 Changed = Callable[[str, Record | None], None]
+Change = Callable[[Device | None], Device]
+Tell = Callable[[Device], Sequence[EventDraft]]
+
+T = TypeVar("T")
 
 _MAX_ID = 256
 _log = logging.getLogger("hub.directory")
@@ -42,8 +47,11 @@ class Directory:
         self._records: dict[Kind, dict[str, Record]] = {kind: {} for kind in Kind}
         self._revisions: dict[tuple[Kind, str], int] = {}
         self._lines: dict[tuple[Kind, str], tuple[asyncio.Lock, list[None]]] = {}
-        self._writes: set[asyncio.Task[None]] = set()
+        self._writes: set[asyncio.Task[Any]] = set()
         self._followers: dict[Kind, list[Changed]] = {}
+        self._arriving: Counter[str] = Counter()
+        self.on_left: Callable[[Device], None] = _nobody
+        """Told of a device, as it was, that is no longer to be found where it was: deleted, disabled or moved."""
 
     async def load(self) -> None:
         """Read every record from the store; to be called once, before anything else. Raises Damaged, StorageFailed."""
@@ -113,9 +121,28 @@ class Directory:
         way stays as revised. Raises BadRequest for an impossible id, Conflict (`address-taken`, `alias-taken`) where
         another device holds the place, TooMany (`too-many-devices`), StorageFailed.
         """
-        device = self._judged(device)
-        await self._owned(self._write_device(device, tuple(drafts), secret, memory))
-        return self._devices.get(device.account, device.id) or device
+        wanted, told = replace(device), tuple(drafts)
+        return await self.edit_device(
+            device.account, device.id, lambda before: wanted, lambda device: told, secret=secret, memory=memory
+        )
+
+    async def edit_device(
+        self,
+        account: str,
+        id: str,
+        change: Change,
+        tell: Tell | None = None,
+        *,
+        secret: bytes | None = None,
+        memory: bytes | None = None,
+    ) -> Device:
+        """Change a device from what it is when its turn to be written comes, so that no other write is undone.
+
+        `change(before)` gets the device, disabled or not, or None; what it raises is raised here and nothing is
+        written. `tell(after)` gives the events of the same commit. Returning `before` itself, with nothing else to
+        write, costs no commit. Otherwise as `put_device`.
+        """
+        return await self._owned(self._edit(account, id, change, tell, secret, memory))
 
     def put_device_soon(self, device: Device) -> Device:
         """Know a device at once and write it behind, for decisions that cannot wait; later writes stand in line.
@@ -123,18 +150,22 @@ class Directory:
         If the commit fails the device is forgotten again and the failure is logged. Raises as `put_device`
         but for the store.
         """
-        device = self._judged(device)
+        device = self._judged(device, self._devices.get(device.account, device.id))
         self._devices.hold(device)
         self._devices.place(device)
         self._start(self._write_behind(device))
         return device
 
-    async def delete_device(self, device: Device, drafts: Sequence[EventDraft] = ()) -> None:
-        """Remove a device and its credential with the events that tell of it in one commit.
+    async def delete_device(
+        self, device: Device, drafts: Sequence[EventDraft] = (), *, tell: Tell | None = None
+    ) -> Device:
+        """Remove a device and its credential with the events that tell of it in one commit; returns it as it was.
 
-        Raises NotFound if it is gone already, StorageFailed.
+        `tell(device)` gives those events for the device as it is when its turn comes. Raises NotFound if it is gone
+        already, StorageFailed.
         """
-        await self._owned(self._erase_device(device.account, device.id, tuple(drafts)))
+        told = tuple(drafts)
+        return await self._owned(self._erase_device(device.account, device.id, tell or (lambda device: told)))
 
     def revise(self, device: Device) -> None:
         """Change a known device in memory only: presence and last_seen, what is rebuilt after a restart.
@@ -197,16 +228,16 @@ class Directory:
     # Writing. Each write is a task of the directory's own: a caller that is cancelled while the commit is
     # under way must not leave memory behind the store.
 
-    async def _owned(self, write: Coroutine[Any, Any, None]) -> None:
-        await asyncio.shield(self._start(write))
+    async def _owned(self, write: Coroutine[Any, Any, T]) -> T:
+        return await asyncio.shield(self._start(write))
 
-    def _start(self, write: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _start(self, write: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(write, name="directory write")
         self._writes.add(task)
         task.add_done_callback(self._ended)
         return task
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[Any]) -> None:
         self._writes.discard(task)
         if not task.cancelled():
             task.exception()  # Told to whoever waits; that the waiter left is no reason for a warning.
@@ -215,31 +246,42 @@ class Directory:
         async with self._line(record.kind, record.id):
             await self._commit([record])
 
-    async def _write_device(
-        self, device: Device, drafts: tuple[EventDraft, ...], secret: bytes | None, memory: bytes | None = None
-    ) -> None:
-        id = f"{device.account}/{device.id}"
-        async with self._line(Kind.DEVICE, id):
-            before = self._devices.get(device.account, device.id)
+    async def _edit(
+        self, account: str, id: str, change: Change, tell: Tell | None, secret: bytes | None, memory: bytes | None
+    ) -> Device:
+        key = f"{account}/{id}"
+        async with self._line(Kind.DEVICE, key):
+            before = self._devices.get(account, id)
+            wanted = change(before)
+            device = self._judged(wanted, before)
+            if (device.account, device.id) != (account, id):
+                raise ValueError("a change cannot make another device of it")
+            drafts = () if tell is None else tuple(tell(device))
+            if wanted is before and not drafts and secret is None and memory is None:
+                return device
             now = self._clock.now()
             created = device.created_at or (before and before.created_at) or now
             device = replace(device, created_at=created, updated_at=now)
             records = [record_of(device, 0)]
             if secret is not None:
-                records.append(Record(Kind.CREDENTIAL, id, device.account, {"kind": "secret"}, secret=secret))
+                records.append(Record(Kind.CREDENTIAL, key, account, {"kind": "secret"}, secret=secret))
             if memory is not None:
                 records.append(memory_record(device, memory))
             held = self._devices.hold(device)
+            self._arriving[account] += before is None
             try:
-                async with self._line(Kind.MEMORY, id):
-                    await self._commit(records, drafts, {draft.channel: device.account for draft in drafts}, before)
+                async with self._line(Kind.MEMORY, key):
+                    await self._commit(records, drafts, {draft.channel: account for draft in drafts}, before)
             except BaseException:
                 self._devices.let_go(held)
                 raise
+            finally:
+                self._arriving[account] -= before is None
+            return self._devices.get(account, id) or device
 
     async def _write_behind(self, device: Device) -> None:
         try:
-            await self._write_device(device, (), None)
+            await self._edit(device.account, device.id, lambda before: replace(before or device), None, None, None)
         except HubError as error:
             if (Kind.DEVICE, f"{device.account}/{device.id}") not in self._revisions:
                 self._devices.remove(device.account, device.id)
@@ -272,17 +314,19 @@ class Directory:
                 await self._store.delete([record])
                 self._forget(kind, id)
 
-    async def _erase_device(self, account: str, id: str, drafts: tuple[EventDraft, ...]) -> None:
+    async def _erase_device(self, account: str, id: str, tell: Tell) -> Device:
         key = f"{account}/{id}"
-        async with self._line(Kind.DEVICE, key):
-            device = self.record(Kind.DEVICE, key)
-            if device is None:
+        async with self._line(Kind.DEVICE, key), self._line(Kind.MEMORY, key):
+            device, known = self._devices.get(account, id), self.record(Kind.DEVICE, key)
+            if device is None or known is None:
                 raise NotFound("no such device", code="device-not-found")
+            drafts = tuple(tell(device))
             beside = (self.record(Kind.CREDENTIAL, key), self.record(Kind.MEMORY, key))
-            doomed = [device, *(record for record in beside if record is not None)]
+            doomed = [known, *(record for record in beside if record is not None)]
             await self._store.delete(doomed, drafts, {draft.channel: account for draft in drafts})
             for record in doomed:
                 self._forget(record.kind, record.id)
+            return device
 
     async def _look_again(self, kind: Kind, id: str) -> None:
         record = await self._store.get(kind, id)
@@ -306,11 +350,12 @@ class Directory:
 
     # Memory.
 
-    def _judged(self, device: Device) -> Device:
+    def _judged(self, device: Device, before: Device | None) -> Device:
         if not 0 < len(device.id) <= _MAX_ID or "/" in device.id or not device.id.isprintable():
             raise BadRequest("a device id has 1 to 256 printable characters and no slash", code="bad-device-id")
-        fresh = self._devices.get(device.account, device.id) is None
-        if fresh and self._devices.count(device.account) >= self._limits.devices_per_account:
+        # Those on their way to the disk count, so that a crowd of new devices cannot run past the limit together.
+        count = self._devices.count(device.account) + self._arriving[device.account]
+        if before is None and count >= self._limits.devices_per_account:
             raise TooMany("the account has too many devices", code="too-many-devices")
         if not device.address:
             return replace(device, address=f"{device.account}/{device.id}")
@@ -328,6 +373,9 @@ class Directory:
             if before is not None and now is not None and now is not before:
                 device = replace(device, presence=now.presence, last_seen=now.last_seen)
             self._devices.place(device)
+            moved = now is not None and (now.adapter, now.address) != (device.adapter, device.address)
+            if now is not None and not now.disabled and (moved or device.disabled):
+                self.on_left(now)
         else:
             self._records[record.kind][record.id] = record
         for changed in self._followers.get(record.kind, ()):
@@ -336,11 +384,18 @@ class Directory:
     def _forget(self, kind: Kind, id: str) -> None:
         self._revisions.pop((kind, id), None)
         if kind is Kind.DEVICE:
+            gone = self._devices.get(*_owner(id))
             self._devices.remove(*_owner(id))
+            if gone is not None and not gone.disabled:
+                self.on_left(gone)
         else:
             self._records[kind].pop(id, None)
         for changed in self._followers.get(kind, ()):
             changed(id, None)
+
+
+def _nobody(device: Device) -> None:
+    """Nobody needs to know: there are no adapters yet."""
 
 
 def _owner(record_id: str) -> tuple[str, str]:

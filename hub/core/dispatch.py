@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from hub.core.attempt import STORAGE_PAUSE, Attempts
@@ -61,6 +62,8 @@ class Dispatch:
         self._tasks: Tasks | None = None
         self._early: list[tuple[Coroutine[Any, Any, object], str]] = []
         self._quiet: asyncio.Future[None] | None = None
+        self.also_told: dict[str, Callable[[Call], Sequence[str]]] = {}
+        """By dialect: the further channels (full names) on which the end of a call is told, in the same commit."""
         self.on_deliveries: Callable[[], None] = _nobody
         """Called after a commit that wrote delivery rows."""
         self.silent: Callable[[str, str], bool] = _awake
@@ -296,7 +299,10 @@ class Dispatch:
             now = self.clock.now()
             try:
                 deliveries = callbacks(call, now)
-                end = End(call.id, outcome, now, (completion(call, outcome, now),), deliveries)
+                told = completion(call, outcome, now)
+                also = self.also_told.get(call.spec.dialect)
+                copies = () if also is None else tuple(replace(told, channel=name) for name in also(call))
+                end = End(call.id, outcome, now, (told, *copies), deliveries)
                 offset = await self.journal.finish(end)
                 break
             except StorageFailed as failure:
@@ -353,6 +359,11 @@ class Dispatch:
         await self.end(ticket, made(Ending.CANCELLED if unsent or held or may_repeat(ticket.call) else Ending.UNKNOWN))
         if scope is not None:
             scope.cancel()
+
+    def standing(self, device: Device) -> tuple[int, int]:
+        """How many open calls of a device wait unsent, and how many are under way."""
+        waiting = len(self.queues.of_device(device.adapter, device.address))
+        return waiting, max(0, self.open[device.adapter, device.address] - waiting)
 
     def remove_device(self, device: Device) -> None:
         """A device left for good: what was not sent to it never will be (decisions E1)."""

@@ -140,6 +140,9 @@ def completion(call: Call, outcome: Outcome, at: datetime) -> EventDraft:
             "echo": dict(spec.echo),
             "ended_at": at.isoformat(timespec="milliseconds"),
             "native": dict(outcome.native),
+            "device_time": None if outcome.device_time is None else outcome.device_time.isoformat(
+                timespec="milliseconds"
+            ),
         },
     )
 

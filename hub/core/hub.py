@@ -25,16 +25,18 @@ from hub.core.intake import Intake
 from hub.core.limits import Limits
 from hub.core.observe import Observing
 from hub.core.presence import PresenceBook
+from hub.core.products import Products
 from hub.core.reads import Reads
 from hub.core.recovery import Recovery
 from hub.core.stats import Stats
 from hub.core.sweep import Sweep
 from hub.core.tasks import Tasks
 from hub.core.unanswered import Unanswered
+from hub.model.device import Device
 from hub.model.errors import Unavailable
 from hub.model.event import Event
 from hub.model.ids import new_incarnation
-from hub.ports.adapter import Adapter
+from hub.ports.adapter import Adapter, Expels
 from hub.ports.clock import Clock
 from hub.ports.engine import Engine
 
@@ -77,7 +79,9 @@ class Hub:
         self._contexts: dict[str, Context] = {}
         self._tasks = Tasks()
         self.directory = Directory(engine.directory, clock, self.limits)
+        self.directory.on_left = self._expel
         self.access = Access(self.directory, clock, self.limits, self.stats)
+        self.access.homes = _homes(adapters)
         self.channels = Channels(engine.log, self.limits, clock)
         self.cache = Cache(clock, self.limits.cache_entries, self.limits.cache_bytes)
         self.dispatch = Dispatch(engine.journal, self.adapters, clock, self.incarnation, self.stats, self.cache)
@@ -90,6 +94,7 @@ class Hub:
             engine.journal, self.directory, self.access, self.channels, self.dispatch, self.adapters, clock,
             self.incarnation, self.limits, self.stats,
         )
+        self.products = self.intake.products = Products(self.directory)
         self.unanswered = Unanswered(self.intake, self.directory, self.adapters, self.cache, clock)
         self.reads = Reads(self.intake, self.adapters, clock)
         self.sweep = Sweep(engine, self.dispatch, self.presence, clock, self.limits)
@@ -128,6 +133,15 @@ class Hub:
             await self.directory.settle()
             await self.engine.stop()
             self.state = HubState.STOPPED
+
+    def adapters_for(self, account: str) -> frozenset[str]:
+        """The adapters that devices of an account may be put on: its own, and those that belong to no account."""
+        return frozenset(name for name in self.adapters if self.access.homes.get(name, account) == account)
+
+    def _expel(self, device: Device) -> None:
+        adapter = self.adapters.get(device.adapter)
+        if isinstance(adapter, Expels):
+            adapter.expel(device.address)
 
     def _committed(self, events: Sequence[Event]) -> None:
         self.stats.events += len(events)
@@ -185,3 +199,9 @@ class Hub:
         except Exception:
             log.exception("adapter %s did not stop", name)
         await self._contexts[name].close()
+
+
+def _homes(adapters: Mapping[str, tuple[Adapter, Mapping[str, Any]]]) -> dict[str, str]:
+    """Adapter -> the account that it belongs to, where its settings name one."""
+    named = ((name, settings.get("account")) for name, (_, settings) in adapters.items())
+    return {name: account for name, account in named if isinstance(account, str)}

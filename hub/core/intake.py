@@ -20,6 +20,7 @@ from hub.core.directory import Directory
 from hub.core.dispatch import Dispatch
 from hub.core.ending import CALLBACK_KEY
 from hub.core.limits import Limits
+from hub.core.products import Products
 from hub.core.stats import Stats
 from hub.model.call import Call, CallSpec, Stage
 from hub.model.device import Device, Presence, Registration
@@ -99,6 +100,8 @@ class Intake:
         self._ids = CallIds()
         self._checks: dict[str, Callable[[DeviceRequest], None] | None] = {}
         self.closed: Unavailable | None = Unavailable("the hub is starting", code="starting", retry_after=1)
+        self.products: Products | None = None
+        """What says which services may be repeated."""
         self.schemas: Mapping[str, Schema] = {}
         """What devices declare of themselves, by the name that their attribute `schema` holds."""
         self.vet_callback: Callable[[str], Awaitable[None]] = _no_callbacks
@@ -280,7 +283,7 @@ class Intake:
     def _within_limits(self, spec: CallSpec, queue_limit: int | None, queued: Counter[tuple[str, str]]) -> None:
         if len(spec.payload) > self._limits.payload:
             raise TooLarge(f"a payload has at most {self._limits.payload} bytes", code="payload-too-large")
-        if self._dispatch.running[spec.application] + queued.total() >= self._limits.running_per_account:
+        if self._dispatch.running[spec.application] + queued.total() >= self._limits.running_per_application:
             raise TooMany("too many calls are open", code="too-many-calls", retry_after=1)
         most = self._limits.waiting if queue_limit is None else queue_limit
         waiting = self._dispatch.queues.waiting(spec.account, spec.device, spec.dialect)
@@ -296,8 +299,14 @@ class Intake:
             timeout = timedelta(seconds=adapter.capabilities.attempt_timeout)
             idempotent = spec.method in adapter.capabilities.idempotent_methods
             lane = adapter.lane(device.address)
+        if self.products is not None and self.products.idempotent(device, spec.method, spec.target):
+            idempotent = True
         timeout = spec.timeout if spec.timeout is not None else timeout
         expiry = spec.expiry if spec.expiry is not None else timeout
+        deadline = now + expiry + timeout
+        if spec.within is not None:
+            expiry = timeout = spec.within
+            deadline = now + spec.within
         id = self._ids.make(now)
         if not spec.ref:
             spec = replace(spec, ref=id)
@@ -311,7 +320,7 @@ class Intake:
             accepted_at=now,
             expires_at=now + expiry,
             timeout=timeout,
-            deadline=now + expiry + timeout,
+            deadline=deadline,
             stage=stage,
             job=facets_of(spec) if device.is_array else None,
         )

@@ -33,7 +33,7 @@ class Limits:
     waiting: int = 1000
     pelion_waiting: int = 20
     pelion_queue: int = 50_000_000
-    running_per_account: int = 100_000
+    running_per_application: int = 100_000
     calls_per_second: float = 5000.0
     burst: int = 10_000
     batch_calls: int = 1000

@@ -44,6 +44,8 @@ from hub.ports.engine import ChannelLog
 
 OBSERVE_TIME = 30.0
 CANCEL_TIME = 10.0
+NO_VALUE_YET = 204
+"""An observation that began without a value says so by this status."""
 MOST_WANTS = 1000
 AT_ONCE = 1000
 
@@ -236,6 +238,9 @@ class Observing:
                 await self._refused(device, path, response)
                 break
             running.observation, running.task, running.last = observation, None, response
+            if response.status == NO_VALUE_YET:
+                running.last = None
+                return
             await self._first(device, path, response)
             return
         if self._running.get(key) is running:
@@ -286,14 +291,22 @@ class Observing:
     # -- values ---------------------------------------------------------------------------------
 
     async def notified(self, device: Device, event: DeviceEvent) -> None:
-        """A value came: tell every application that wants it; returns once that is on disk. Raises StorageFailed."""
-        value = DeviceResponse(200, event.payload, event.content_type, event.attrs.get("max_age"))
-        path = event.target or ""
-        self._remember(device, path, value)
-        running = self._running.get((device.account, device.id, path))
-        if running is not None and running.task is None:
-            running.last = value
-        await self._tell(device, path, value, event.seq)
+        """Values came: tell every application that wants them; returns once that is on disk. Raises StorageFailed.
+
+        Values that came together (`attrs["values"]`) are told in one commit, one event for each (decisions H3).
+        """
+        age = event.attrs.get("max_age")
+        together = event.attrs.get("values") or ((event.target or "", event.payload, event.content_type),)
+        drafts: list[EventDraft] = []
+        for path, payload, content_type in together:
+            value = DeviceResponse(200, payload, content_type, age)
+            self._remember(device, path, value)
+            running = self._running.get((device.account, device.id, path))
+            if running is not None and running.task is None:
+                running.last = value
+            drafts += self._drafts(device, path, value, event.seq)
+        if drafts:
+            await self._log.append(drafts, {draft.channel: device.account for draft in drafts})
 
     def _remember(self, device: Device, path: str, value: DeviceResponse) -> None:
         age = None if value.max_age is None else timedelta(seconds=value.max_age)
@@ -302,6 +315,13 @@ class Observing:
     async def _tell(
         self, device: Device, path: str, value: DeviceResponse, seq: int | None, who: Iterable[str] | None = None
     ) -> None:
+        drafts = self._drafts(device, path, value, seq, who)
+        if drafts:
+            await self._log.append(drafts, {draft.channel: device.account for draft in drafts})
+
+    def _drafts(
+        self, device: Device, path: str, value: DeviceResponse, seq: int | None, who: Iterable[str] | None = None
+    ) -> list[EventDraft]:
         applications = self._wants.who((device.account, device.id), path) if who is None else who
         body = {
             "device": device.id,
@@ -312,9 +332,8 @@ class Observing:
             "max_age": value.max_age,
             "seq": seq,
         }
-        channels = {f"{application}/{DEFAULT}": device.account for application in applications}
-        if channels:
-            await self._log.append([EventDraft(name, EventKind.NOTIFICATION, body) for name in channels], channels)
+        channels = dict.fromkeys(f"{application}/{DEFAULT}" for application in applications)
+        return [EventDraft(name, EventKind.NOTIFICATION, body) for name in channels]
 
 
 def _registered(ruled: set[str], anew: bool) -> Edit:

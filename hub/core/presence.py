@@ -155,6 +155,18 @@ class PresenceBook:
         self._dispatch.remove_device(stored)
         return stored
 
+    async def remove(self, device: Device) -> None:
+        """Take a device out for good: those who were told of its registration are told of its end in the same commit,
+        what was not sent to it never will be. Raises NotFound if it is gone already, StorageFailed."""
+
+        def told(device: Device) -> list[EventDraft]:
+            registered = device.registration is Registration.REGISTERED
+            return self._tell(device, EventKind.DEREGISTERED, _who(device)) if registered else []
+
+        gone = await self._directory.delete_device(device, tell=told)
+        self._dispatch.cache.drop((gone.adapter, gone.address))
+        self._dispatch.remove_device(gone)
+
     def _awake(self, device: Device) -> Device:
         seen = self._seen(device, Presence.ONLINE)
         self._dispatch.queues.wake(device.adapter, device.address)

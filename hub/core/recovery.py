@@ -2,17 +2,19 @@
 
 Unsent calls wait again in their old order. A sent call that may be repeated is released and goes out again, under the
 same call id; any other waits for a late answer until its attempt's time is over and is then told as unknown. A job that
-the far side holds is resumed from its note.
+the far side holds is resumed from its note. An adapter that can find out what became of a sent call is asked to.
 """
 
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 
 from hub.core.attempt import needs_answer
 from hub.core.dispatch import Dispatch
 from hub.core.ticket import Ticket
 from hub.model.call import CallState, Stage
+from hub.ports.adapter import Recovers
 from hub.ports.clock import monotonic_at
 
 log = logging.getLogger("hub.recovery")
@@ -24,6 +26,7 @@ class Recovery:
     def __init__(self, dispatch: Dispatch) -> None:
         self._dispatch = dispatch
         self._held: list[Ticket] = []
+        self._lost: list[tuple[Ticket, datetime]] = []
 
     async def load(self) -> int:
         """Queue every open call; returns how many there are."""
@@ -52,6 +55,9 @@ class Recovery:
         elif state.stage is Stage.SENT and needs_answer(state.call):
             sent = state.sent_at or state.call.accepted_at
             over = min(state.call.deadline, sent + state.call.timeout)
+            if isinstance(dispatch.adapters.get(state.call.adapter), Recovers):
+                self._lost.append((ticket, sent))
+                return
             dispatch.attempts.linger(ticket, monotonic_at(dispatch.clock, over))
         else:
             ticket.parked = state.stage is Stage.PARKED
@@ -66,3 +72,6 @@ class Recovery:
                 self._dispatch.attempts.resume(ticket, ticket.note)
             else:
                 self._dispatch.attempts.linger(ticket, ticket.deadline)
+        lost, self._lost = self._lost, []
+        for ticket, sent_at in lost:
+            self._dispatch.attempts.recover(ticket, sent_at)

@@ -14,6 +14,7 @@ from typing import Any
 import msgpack
 import orjson
 
+from hub.delivery.control_reply import reply_of, told_here
 from hub.model.event import Event, EventKind, Gap
 
 Packed = Callable[[bytes], Any]
@@ -125,13 +126,17 @@ def message(event: Event, packed: Packed = as_base64) -> dict[str, Any]:
     if event.kind is EventKind.COMPLETION:
         told["call-id"] = event.body["call_id"]
         told["device"] = event.body["device"]
-    return {
+    members = {
         "channel": event.channel,
         "epoch": event.epoch,
         "offset": event.offset,
         "at": moment(event.at),
         LISTS[event.kind]: [told],
     }
+    if told_here(event):
+        # Whoever reads a control channel finds its own form there, too.
+        members["data"] = [reply_of(event.body)]
+    return members
 
 
 def gap_members(gap: Gap, channel: str, epoch: str) -> dict[str, Any]:

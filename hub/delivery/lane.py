@@ -11,9 +11,10 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from hub.core.channel import Channel
+from hub.core.stats import Stats
 from hub.delivery import frames
 from hub.delivery.sink import Sink
 from hub.delivery.view import View
@@ -33,7 +34,7 @@ class Member(Protocol):
     sink: Sink
 
     def broken(self) -> None:
-        """The lane could not encode what was committed: nothing more will come."""
+        """The lane could not tell what was committed: nothing more will come."""
         ...
 
 
@@ -51,10 +52,21 @@ def batches(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
         yield events[start:]
 
 
-def encode(view: View, events: Sequence[Event]) -> bytes:
-    """The finished frames of some events, joined; empty when the view tells of none of them."""
+class Joined(NamedTuple):
+    """The finished frames of some messages, which tell of everything up to `upto`; empty when the view tells of
+    nothing there."""
+
+    upto: int
+    messages: int
+    frames: bytes
+
+
+def encode(view: View, events: Sequence[Event]) -> Joined:
+    """The messages of some events as frames."""
     binary = view.binary
-    return b"".join([frames.data(message, binary=binary) for message in view.render(events)])
+    messages = view.render(events)
+    joined = b"".join([frames.data(message, binary=binary) for message in messages])
+    return Joined(events[-1].offset, len(messages), joined)
 
 
 class Lane:
@@ -83,8 +95,8 @@ class Lane:
         self._members: dict[Member, None] = {}
         self._watchers: dict[Member, Callable[[int], None]] = {}
         self._pending: list[Event] = []
-        # Newest batches as (after, upto, frames): who left at a batch's end goes on with the same bytes.
-        self._ring: deque[tuple[int, int, bytes]] = deque()
+        # Newest batches with the offset before each: who left at a batch's end goes on with the same bytes.
+        self._ring: deque[tuple[int, Joined]] = deque()
         self._ring_bytes = 0
         self._unfollow: Callable[[], None] | None = None
 
@@ -121,12 +133,12 @@ class Lane:
             self._unfollow = None
             self._pending.clear()
 
-    def recall(self, after: int) -> tuple[int, bytes] | None:
-        """The encoded batch that goes on exactly at `after`, with the offset it leads to."""
-        for start, upto, joined in reversed(self._ring):
+    def recall(self, after: int) -> Joined | None:
+        """The encoded batch that goes on exactly at `after`."""
+        for start, joined in reversed(self._ring):
             if start == after:
-                return upto, joined
-            if upto <= after:
+                return joined
+            if joined.upto <= after:
                 break
         return None
 
@@ -136,34 +148,54 @@ class Lane:
         self._pending.extend(events)
 
     def flush(self) -> None:
-        """Encode what is pending and write it to every member."""
+        """Encode what is pending and write it to every member. Whatever breaks ends those it concerns, aloud."""
         pending, self._pending = self._pending, []
-        for batch in batches(pending):
-            if not self._members:
-                return
-            try:
+        try:
+            for batch in batches(pending):
+                if not self._members:
+                    return
                 joined = encode(self.view, batch)
-            except Exception:
-                log.exception("events of %s cannot be told in view %s", self.channel.name, self.view.key)
-                for member in tuple(self._members):
-                    member.broken()
-                return
-            after, self.offset = self.offset, batch[-1].offset
-            self._remember(after, self.offset, joined)
-            if joined:
-                # A copy, because a full sink leaves from within its write; by then it has the batch.
-                for member in tuple(self._members):
-                    member.sink.write(joined)
-            for watcher in tuple(self._watchers.values()):
-                watcher(self.offset)
+                after, self.offset = self.offset, joined.upto
+                self._remember(after, joined)
+                self._tell(joined)
+        except Exception:
+            log.exception("events of %s cannot be told in view %s", self.channel.name, self.view.key)
+            for member in tuple(self._members):
+                self._break(member)
 
-    def _remember(self, after: int, upto: int, joined: bytes) -> None:
-        self._ring.append((after, upto, joined))
-        self._grow(len(joined))
+    def _tell(self, joined: Joined) -> None:
+        """Write to all; a sink that breaks costs its own member only."""
+        if joined.frames:
+            # A copy, because a full sink leaves from within its write; by then it has the batch.
+            members = tuple(self._members)
+            self._lanes.stats.deliveries += joined.messages * len(members)
+            for member in members:
+                try:
+                    member.sink.write(joined.frames)
+                except Exception:
+                    log.exception("a listener of %s cannot be written to", self.channel.name)
+                    self._break(member)
+        for member, watcher in tuple(self._watchers.items()):
+            try:
+                watcher(self.offset)
+            except Exception:
+                log.exception("a listener of %s cannot be followed", self.channel.name)
+                self._break(member)
+
+    def _break(self, member: Member) -> None:
+        self.leave(member)
+        try:
+            member.broken()
+        except Exception:
+            log.exception("a listener of %s cannot be ended", self.channel.name)
+
+    def _remember(self, after: int, joined: Joined) -> None:
+        self._ring.append((after, joined))
+        self._grow(len(joined.frames))
         while len(self._ring) > RING_BATCHES or self._ring_bytes > RING_BYTES or (
             len(self._ring) > 1 and self._lanes.ring_bytes > ALL_RINGS_BYTES
         ):
-            self._grow(-len(self._ring.popleft()[2]))
+            self._grow(-len(self._ring.popleft()[1].frames))
 
     def _grow(self, size: int) -> None:
         self._ring_bytes += size
@@ -176,9 +208,10 @@ class Lane:
 
 
 class Lanes:
-    """All lanes, by channel and view; a lane lives while it has listeners, caught up or not."""
+    """All lanes, by channel and view; a lane is known while it has listeners, caught up or not."""
 
-    def __init__(self) -> None:
+    def __init__(self, stats: Stats | None = None) -> None:
+        self.stats = stats or Stats()
         self._lanes: dict[tuple[Channel, Hashable], Lane] = {}
         self._dirty: list[Lane] = []
         self.ring_bytes = 0
@@ -187,17 +220,24 @@ class Lanes:
         return len(self._lanes)
 
     def lane(self, channel: Channel, view: View) -> Lane:
-        """The lane of this channel and view."""
-        key = (channel, view.key)
-        lane = self._lanes.get(key)
-        if lane is None:
-            lane = self._lanes[key] = Lane(self, channel, view)
+        """The lane of this channel and view; a new one is known to others from its first listener on."""
+        lane = self._lanes.get((channel, view.key))
+        return lane if lane is not None else Lane(self, channel, view)
+
+    def enter(self, lane: Lane) -> Lane:
+        """Count one listener more: in this lane, or in the one that others have opened in its place meanwhile."""
+        lane = self._lanes.setdefault((lane.channel, lane.view.key), lane)
+        lane.listeners += 1
         return lane
 
-    def drop(self, lane: Lane) -> None:
-        """Forget a lane that has no listeners left."""
-        self._lanes.pop((lane.channel, lane.view.key), None)
-        lane.clear()
+    def exit(self, lane: Lane) -> None:
+        """Count one listener less; a lane that has none left is forgotten."""
+        lane.listeners -= 1
+        if not lane.listeners:
+            key = lane.channel, lane.view.key
+            if self._lanes.get(key) is lane:
+                del self._lanes[key]
+            lane.clear()
 
     def dirty(self, lane: Lane) -> None:
         """Flush the lane in this loop iteration's end; all that is committed until then leaves as one."""

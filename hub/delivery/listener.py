@@ -14,7 +14,7 @@ import anyio.lowlevel
 
 from hub.core.channels import Channels
 from hub.delivery import frames
-from hub.delivery.lane import Lane, Lanes, batches, encode
+from hub.delivery.lane import Joined, Lane, Lanes, batches, encode
 from hub.delivery.sink import Sink
 from hub.model.errors import HubError
 from hub.model.event import Page, Position
@@ -41,6 +41,7 @@ class Listener:
         "_offset",
         "_reading",
         "_spawn",
+        "_started",
         "_stopped",
         "epoch",
         "lane",
@@ -73,6 +74,7 @@ class Listener:
         self._failed = failed
         self._in_lane = False
         self._reading = False
+        self._started = False
         self._stopped = False
 
     @property
@@ -87,30 +89,30 @@ class Listener:
 
     def start(self) -> None:
         """Begin to deliver what comes after the start position."""
-        self.lane.listeners += 1
+        if self._stopped:
+            return
+        self._started = True
+        self.lane = self._lanes.enter(self.lane)
         self.lane.channel.listeners += 1
+        self._lanes.stats.lagging += 1
         self.resume()
 
     def stop(self) -> None:
         """Deliver nothing more; a second call does nothing."""
         if self._stopped:
             return
-        self.pause()
+        self._step_out()
         self._stopped = True
-        self.lane.channel.listeners -= 1
-        self.lane.listeners -= 1
-        if not self.lane.listeners:
-            self._lanes.drop(self.lane)
+        if self._started:
+            self._lanes.stats.lagging -= 1
+            self.lane.channel.listeners -= 1
+            self._lanes.exit(self.lane)
 
     def pause(self) -> None:
         """The sink is full: leave the lane and keep the position."""
-        if self._in_lane:
-            self._offset = self.lane.offset
-            self._in_lane = False
-            self.lane.leave(self)
-            if self._delivered is not None:
-                # The lane tells its members after writing; this one left within the write.
-                self._delivered(self._offset)
+        if self._step_out() and self._delivered is not None:
+            # The lane tells its members after writing; this one left within the write.
+            self._delivered(self._offset)
 
     def resume(self) -> None:
         """The sink has room: go on from the position."""
@@ -121,14 +123,25 @@ class Listener:
             self._spawn(self._catch_up)
 
     def broken(self) -> None:
-        """The lane cannot encode what was committed."""
+        """The lane cannot tell what was committed."""
         self.stop()
         self._failed(None)
+
+    def _step_out(self) -> bool:
+        """Leave the lane with the position; whether it stood there."""
+        if not self._in_lane:
+            return False
+        self._offset = self.lane.offset
+        self._in_lane = False
+        self._lanes.stats.lagging += 1
+        self.lane.leave(self)
+        return True
 
     def _join(self) -> bool:
         if self.epoch != self.lane.channel.epoch:
             return False
         self._in_lane = self.lane.join(self, self._offset, self._delivered)
+        self._lanes.stats.lagging -= self._in_lane
         return self._in_lane
 
     def _done(self) -> bool:
@@ -140,7 +153,7 @@ class Listener:
             while not self._done() and not self._join():
                 found = self.lane.recall(self._offset) if self.epoch == self.lane.channel.epoch else None
                 if found is not None:
-                    self._write(*found)
+                    self._write(found)
                     # Lets the transport say that it is full, and everybody else have a turn.
                     await anyio.lowlevel.checkpoint()
                     continue
@@ -163,16 +176,18 @@ class Listener:
             told = self.lane.view.gap(page.gap, self.lane.channel.name, page.epoch)
             joined = b"" if told is None else frames.data(told, binary=self.lane.view.binary)
             self.epoch = page.epoch
-            self._write(page.gap.next, joined)
+            self._lanes.stats.gaps += 1
+            self._write(Joined(page.gap.next, 0, joined))
         for batch in batches(page.events):
             if self._done():
                 return
-            self._write(batch[-1].offset, encode(self.lane.view, batch))
+            self._write(encode(self.lane.view, batch))
             await anyio.lowlevel.checkpoint()
 
-    def _write(self, upto: int, joined: bytes) -> None:
-        self._offset = upto
-        if joined:
-            self.sink.write(joined)
+    def _write(self, joined: Joined) -> None:
+        self._offset = joined.upto
+        if joined.frames:
+            self._lanes.stats.deliveries += joined.messages
+            self.sink.write(joined.frames)
         if self._delivered is not None:
-            self._delivered(upto)
+            self._delivered(joined.upto)

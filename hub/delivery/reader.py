@@ -35,6 +35,7 @@ class Reader:
     __slots__ = (
         "_acknowledged",
         "_clock",
+        "_displaced",
         "_log",
         "_saving",
         "_sink",
@@ -72,6 +73,7 @@ class Reader:
         self._spawn = spawn
         self._timer: Timer | None = None
         self._saving = False
+        self._displaced = False
         self._stopped = False
 
     def delivered(self, offset: int) -> None:
@@ -95,12 +97,18 @@ class Reader:
                 self._spawn(self._save)
         return True
 
+    def displace(self) -> None:
+        """The name is somebody else's from now on: nothing that comes in here moves its position any more."""
+        self._displaced = self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+
     async def stop(self) -> None:
         """Let go of the name; what was acknowledged is stored before this returns."""
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
-        if self.acked > self.stored and not self.channel.deleted:
+        if self._unsaved():
             with anyio.move_on_after(SAVING_TIME / timedelta(seconds=1), shield=True):
                 await self._store()
 
@@ -121,10 +129,13 @@ class Reader:
 
     async def _save(self) -> None:
         try:
-            while self.acked > self.stored and not self.channel.deleted:
+            while self._unsaved():
                 await self._store()
         finally:
             self._saving = False
+
+    def _unsaved(self) -> bool:
+        return self.acked > self.stored and not self._displaced and not self.channel.deleted
 
     async def _store(self) -> None:
         offset = self.acked

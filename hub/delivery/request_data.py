@@ -2,15 +2,18 @@
 
 Both give the same kinds of value (str, int, float, bool, None, list, dict with text keys; bytes from
 MessagePack only) under the same bounds (delivery-guarantees H, decisions L7): UTF-8, finite numbers, integers of 64
-bits, at most 32 levels, no lone surrogates, no extension types. What breaks one raises BadRequest.
+bits, at most 32 levels, at most 50,000 lists and objects, no lone surrogates, no extension types. What breaks one
+raises BadRequest. A body is judged on the event loop, so no body may be dear: the looks at JSON are whole-body
+operations on bytes, never a step of Python per byte or per value.
 """
 
 from __future__ import annotations
 
 import enum
-import json
 import math
 import re
+from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
 
 import msgpack
@@ -20,9 +23,15 @@ from hub.delivery.request import header
 from hub.model.errors import BadRequest, UnsupportedMedia
 
 MOST_LEVELS = 32
+MOST_CONTAINERS = 50_000
 
-_LONG_NUMBER = re.compile(rb"[0-9]{19}")
-_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+# Every digit as a 0, and nothing else: a long run of digits is then found as a plain text.
+_DIGITS = bytes(0x30 if 0x30 <= byte <= 0x39 else 0x20 for byte in range(256))
+_LONG = b"0" * 19
+_LONG_NUMBER = re.compile(rb"[-+.eE0-9]{19,}+")
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_PLAIN = frozenset({str, int, float, bool, type(None), bytes, list, dict})
 _LEAST_INT, _MOST_INT = -(1 << 63), (1 << 64) - 1
 _MSGPACK_TYPES = ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack")
 
@@ -46,22 +55,30 @@ def encode(value: Any, form: Form) -> bytes:
 
 def decode_json(body: bytes) -> Any:
     """The value of a JSON text; the last of duplicate names wins. Raises BadRequest (`bad-json`)."""
+    brackets = b""
+    if body.count(b"[") + body.count(b"{") > MOST_LEVELS:
+        brackets = _outside_strings(body).translate(_ONE_KIND, _NO_BRACKETS)
+        # Before it is parsed: making a million empty lists is what would take long.
+        if brackets.count(b"[") > MOST_CONTAINERS:
+            raise BadRequest(f"the body has more than {MOST_CONTAINERS} lists and objects", code="bad-json")
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
         raise BadRequest("the body is not JSON", code="bad-json") from None
-    if body.count(b"[") + body.count(b"{") > MOST_LEVELS and _levels(body) > MOST_LEVELS:
+    if _deeper(brackets, MOST_LEVELS):
         raise BadRequest(f"the body has more than {MOST_LEVELS} levels", code="bad-json")
-    if _LONG_NUMBER.search(body):
+    if _LONG in body.translate(_DIGITS):
         # orjson turns an integer that does not fit into a float, silently: only here it is looked at again.
-        json.loads(body, parse_int=_int_of_64_bits)
+        _judge_integers(_outside_strings(body))
     return value
 
 
 def decode_msgpack(body: bytes) -> Any:
     """The value of one MessagePack object. Raises BadRequest (`bad-msgpack`)."""
+    # A shorter body cannot hold more than the bound, and need not pay for being counted.
+    counted = _counting() if len(body) > MOST_CONTAINERS else None
     try:
-        value = msgpack.unpackb(body)
+        value = msgpack.unpackb(body, list_hook=counted, object_hook=counted, ext_hook=_no_extension)
     except ValueError:
         raise BadRequest("the body is not one MessagePack object", code="bad-msgpack") from None
     _judge(value)
@@ -100,42 +117,69 @@ def _packed(value: Any) -> bytes:
     return packed
 
 
-def _levels(body: bytes) -> int:
-    deepest = level = 0
-    for found in _STRUCTURE.finditer(body):
-        match found[0]:
-            case b"[" | b"{":
-                level += 1
-                deepest = max(deepest, level)
-            case b"]" | b"}":
-                level -= 1
-    return deepest
+def _outside_strings(body: bytes) -> bytes:
+    """JSON without its strings; what is no JSON gives anything."""
+    if b"\\" in body:
+        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return b"".join(body.split(b'"')[::2])
 
 
-def _int_of_64_bits(text: str) -> int:
+def _deeper(brackets: bytes, levels: int) -> bool:
+    """Whether balanced `[` and `]` go deeper: each round takes away the innermost pairs, all at once."""
+    while brackets and levels:
+        brackets = brackets.replace(b"[]", b"")
+        levels -= 1
+    return bool(brackets)
+
+
+def _judge_integers(text: bytes) -> None:
+    """Refuse integers of more than 64 bits in JSON that has lost its strings."""
+    numbers = [run for run in _LONG_NUMBER.findall(text) if run.removeprefix(b"-").isdigit()]
     # Compared by length first: Python refuses to turn very long digits into a number at all.
-    if len(text) > 20 or not _LEAST_INT <= (number := int(text)) <= _MOST_INT:
+    if numbers and (max(map(len, numbers)) > 20 or not _of_64_bits(list(map(int, numbers)))):
         raise BadRequest("the body has an integer of more than 64 bits", code="bad-json")
-    return number
+
+
+def _of_64_bits(numbers: list[int]) -> bool:
+    return min(numbers) >= _LEAST_INT and max(numbers) <= _MOST_INT
+
+
+def _counting() -> Callable[[Any], Any]:
+    made = iter(range(MOST_CONTAINERS))
+
+    def counted(container: Any) -> Any:
+        if next(made, None) is None:
+            raise BadRequest(f"the body has more than {MOST_CONTAINERS} lists and maps", code="bad-msgpack")
+        return container
+
+    return counted
+
+
+def _no_extension(code: int, data: bytes) -> Any:
+    raise BadRequest("extension types are not taken", code="bad-msgpack")
 
 
 def _judge(value: Any) -> None:
-    level = [value]
+    level: list[Any] = [value]
     for _ in range(MOST_LEVELS + 1):
+        kinds = set(map(type, level))
+        if not kinds <= _PLAIN:
+            raise BadRequest("extension types are not taken", code="bad-msgpack")
+        if float in kinds and not all(map(math.isfinite, _only(float, level))):
+            raise BadRequest("numbers are finite", code="bad-msgpack")
         below: list[Any] = []
-        for item in level:
-            if isinstance(item, dict):
-                if not all(isinstance(name, str) for name in item):
-                    raise BadRequest("the names of a map are text", code="bad-msgpack")
-                below.extend(item.values())
-            elif isinstance(item, list):
-                below.extend(item)
-            elif isinstance(item, float):
-                if not math.isfinite(item):
-                    raise BadRequest("numbers are finite", code="bad-msgpack")
-            elif item is not None and not isinstance(item, str | int | bytes):
-                raise BadRequest("extension types are not taken", code="bad-msgpack")
+        if dict in kinds:
+            maps = list(_only(dict, level))
+            if not set(map(type, chain.from_iterable(maps))) <= {str}:
+                raise BadRequest("the names of a map are text", code="bad-msgpack")
+            below.extend(chain.from_iterable(map(dict.values, maps)))
+        if list in kinds:
+            below.extend(chain.from_iterable(_only(list, level)))
         if not below:
             return
         level = below
     raise BadRequest(f"the body has more than {MOST_LEVELS} levels", code="bad-msgpack")
+
+
+def _only(kind: type, values: list[Any]) -> Iterator[Any]:
+    return (value for value in values if type(value) is kind)

@@ -102,8 +102,10 @@ class Session:
     async def subscribe(self, channel: Channel, start: Start, name: str | None = None, *, own: bool = False) -> None:
         """Deliver the channel from the start, or a durable name from where it came to.
 
-        A name that was here before goes on from its stored position unless an exact one is given; `from` counts for a
-        new name only. `own` ties the socket's life to this subscription. Raises BadRequest, Conflict, TooMany.
+        A name that was here before goes on from its stored position unless an exact one is given, which is where it
+        stands from then on; `from` counts for a new name only. Where it begins is stored before anything is delivered,
+        so that a break before the first acknowledgement loses nothing. `own` ties the socket's life to this
+        subscription. Raises BadRequest, Conflict, TooMany, StorageFailed.
         """
         if channel.name in self._subscriptions:
             raise Conflict("this socket has subscribed to the channel already", code="already-subscribed")
@@ -136,6 +138,8 @@ class Session:
                 reader.name,
                 lambda code: self._end(subscription, code or DISPLACED, "a newer socket took the name"),
             )
+        if reader is not None and not await self._stands(subscription, reader, position, exact=start.exact is not None):
+            return
         self._send(type="subscribed", channel=channel.name, epoch=position.epoch, offset=position.offset)
         self._outlet.add(listener)
 
@@ -195,16 +199,25 @@ class Session:
         listening = self._listening
         position = start.on(channel)
         if start.exact is None:
-            stored = await listening.log.position(channel.name, reader)
-            if stored is not None:
-                position = stored
-            else:
-                # A name exists from here on, so that a break before the first acknowledgement loses nothing.
-                await listening.log.store_position(channel.name, reader, position)
+            position = await listening.log.position(channel.name, reader) or position
         begun = position.offset if position.epoch == channel.epoch else 0
         return position, Reader(
             listening.log, listening.clock, self._outlet.sink, self._group.start_soon, channel, reader, begun
         )
+
+    async def _stands(self, subscription: Subscription, reader: Reader, position: Position, *, exact: bool) -> bool:
+        """Store where a name begins; False if the subscription has ended meanwhile, and was told so.
+
+        The seat is taken already: what an older holder still had to store can no longer undo this.
+        """
+        try:
+            await self._listening.log.store_position(
+                reader.channel.name, reader.name, position, forward_only=not exact
+            )
+        except BaseException:
+            self._leave(subscription)
+            raise
+        return self._subscriptions.get(reader.channel.name) is subscription
 
     async def _call(self, members: Mapping[str, Any]) -> None:
         try:
@@ -221,7 +234,8 @@ class Session:
 
     def _leave(self, subscription: Subscription) -> None:
         """Take a subscription off; its reader is stopped by the caller, who may wait."""
-        self._subscriptions.pop(subscription.channel.name, None)
+        if self._subscriptions.get(subscription.channel.name) is subscription:
+            del self._subscriptions[subscription.channel.name]
         self._outlet.remove(subscription.listener)
         if subscription.unmourn is not None:
             subscription.unmourn()
@@ -234,7 +248,7 @@ class Session:
             return
         self._leave(subscription)
         if subscription.reader is not None:
-            self._group.start_soon(subscription.reader.stop)
+            subscription.reader.displace()
         if self._outlet.closed is None:
             self._send(type="unsubscribed", channel=subscription.channel.name, code=code)
         if subscription.own:

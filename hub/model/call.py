@@ -53,7 +53,8 @@ class OnUncertain(enum.Enum):
 @dataclass(frozen=True, slots=True)
 class CallSpec:
     """What was asked, unjudged. `channel` is the full name `<application>/<name>`; an empty `ref`
-    becomes the id of the call."""
+    becomes the id of the call. `within` bounds the whole from acceptance to the end, in place of expiry and timeout; it
+    is in the call's deadline then and not read back."""
 
     account: str
     application: str
@@ -74,6 +75,7 @@ class CallSpec:
     order: Order = Order.SERIAL
     on_uncertain: OnUncertain = OnUncertain.REPORT
     echo: Mapping[str, Any] = field(default_factory=dict)
+    within: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ HubError
   Damaged                          stored data cannot be trusted; the hub refuses to start
   Locked                           another process holds the data folder
   RevisionConflict                 a record changed since it was read
+  UnknownDevice                    an event came of a device that the hub does not know; nothing was kept
   Refusal                          the caller's request is refused; carries status and code word
     BadRequest NotAuthenticated NotAllowed NotFound Conflict IdempotencyConflict
     TooLarge UnsupportedMedia NotAcceptable MethodNotAllowed Unprocessable TooMany Unavailable OutOfRange
@@ -44,6 +45,11 @@ class Locked(HubError):
 
 class RevisionConflict(HubError):
     """A record is no longer at the revision that the writer expected; nothing was written."""
+
+
+class UnknownDevice(HubError):
+    """An event came of a device that the hub does not know, or does not know any more. Nothing of it was kept, so it
+    may not be acknowledged; coming again would not help, unless the device registers first."""
 
 
 class Refusal(HubError):

@@ -45,7 +45,7 @@ class EventDraft:
 
     Bodies by kind:
     COMPLETION: call_id, ref, device, status, payload (bytes), content_type, max_age (seconds or
-    None), error, ending, dialect, echo, ended_at (ISO text), native.
+    None), error, ending, dialect, echo, ended_at (ISO text), native, device_time (ISO text or None).
     NOTIFICATION: device, path, payload, content_type, max_age, seq.
     REGISTERED, UPDATED: device, name, type, queue_mode, resources (list of {uri, rt, ct, obs, if}).
     DEREGISTERED, EXPIRED: device, name.

@@ -28,6 +28,7 @@ class Kind(enum.Enum):
     RULE = "rule"
     WANT = "want"
     CHANNEL = "channel"
+    CONTROL = "control"
     MEMORY = "memory"
     ENDPOINT = "endpoint"
     SESSION = "session"

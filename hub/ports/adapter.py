@@ -12,6 +12,7 @@ import asyncio
 import enum
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from hub.model.device import Presence
@@ -22,8 +23,9 @@ API_VERSION = 1
 __all__ = [
     "API_VERSION", "Adapter", "AdapterContext", "Admission", "AdmissionRefused", "BadRequest", "Busy", "CallError",
     "Capabilities", "Checks", "Delivery", "DeviceEvent", "DeviceRequest", "DeviceResponse", "DeviceTimeout",
-    "EventKind", "HoldsKeys", "NoSuchResource", "NotConnected", "Observation", "ObserveSpec", "Presence", "Remembers",
-    "Resumes", "ServesAsgi", "TooLarge", "Unreachable", "Unsupported",
+    "EventKind", "Expels", "HoldsKeys", "KnowsServices", "NoSuchResource", "NotConnected", "Observation",
+    "ObserveSpec", "Presence", "Recovers", "Remembers", "Resumes", "ServesAsgi", "TooLarge", "Unreachable",
+    "Unsupported", "WatchesKeys",
 ]
 
 
@@ -207,13 +209,15 @@ class Capabilities:
 @dataclass(frozen=True, slots=True)
 class Admission:
     """A device that dials in may stay: who it is. `address` is what the adapter shall call it by in events, `name` the
-    endpoint name that it was declared with, `grant` a secret to hand to it: it may not stay, but come back with it."""
+    endpoint name that it was declared with, `grant` a secret to hand to it: it may not stay, but come back with it,
+    `key_id` the API key that let it in, if one did (see `WatchesKeys`)."""
 
     device_id: str
     account: str
     address: str
     name: str | None = None
     grant: str | None = field(default=None, repr=False)
+    key_id: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +239,8 @@ class AdapterContext(Protocol):
         ...
 
     async def accept(self, event: DeviceEvent) -> None:
-        """Hand an event over; returns once the hub holds it on disk, so it may be acknowledged."""
+        """Hand an event over; returns once the hub holds it on disk, so it may be acknowledged. Raises StorageFailed
+        when it could not be kept now, UnknownDevice when it never will: the hub has no such device (any more)."""
         ...
 
     async def admit(self, kind: str, identity: str, proof: str | bytes | None) -> Admission | AdmissionRefused:
@@ -288,6 +293,26 @@ class HoldsKeys(Protocol):
 
         From memory: a handshake waits for no database.
         """
+        ...
+
+
+@runtime_checkable
+class WatchesKeys(Protocol):
+    """What a context offers to adapters whose devices come with an API key and stay, beside `AdapterContext`."""
+
+    def watch_key(self, key_id: str, revoked: Callable[[], None]) -> Callable[[], None]:
+        """Call `revoked` once, when the key that admitted a device lets nobody in any more (at once if it does not
+        now): its connection is then to be closed. Returns the unwatch, to be called when the connection ends."""
+        ...
+
+
+@runtime_checkable
+class KnowsServices(Protocol):
+    """What a context offers to adapters whose devices are of declared products, beside `AdapterContext`."""
+
+    def services(self, device: str) -> Mapping[str, Mapping[str, Any]] | None:
+        """The services that the product of a device (by address) declares, by id: `name`, `input` and `output` (types
+        by parameter), `idempotent`. None for a device of no product. From memory."""
         ...
 
 
@@ -366,6 +391,26 @@ class Resumes(Protocol):
 
     async def resume(self, req: DeviceRequest, note: bytes) -> DeviceResponse:
         """As `call`, from the note on."""
+        ...
+
+
+@runtime_checkable
+class Recovers(Protocol):
+    """Optional: finds out what became of a call that was sent before a restart, left no note, may not be repeated."""
+
+    async def recover(self, req: DeviceRequest, sent_at: datetime) -> DeviceResponse:
+        """As `call`, but nothing that could happen twice is sent. It may checkpoint what it finds. Raises CallError
+        where nobody can tell: DeviceTimeout when that will not change."""
+        ...
+
+
+@runtime_checkable
+class Expels(Protocol):
+    """Optional: sends away a device that the hub no longer has at this address (deleted, disabled, moved)."""
+
+    def expel(self, device: str) -> None:
+        """End its connection and forget its registration, without a report; harmless when it is not there. It may
+        dial in again and is then judged anew."""
         ...
 
 

@@ -184,6 +184,10 @@ class ChannelLog(Protocol):
         """All channels, of one account or of all."""
         ...
 
+    async def info(self, channel: str) -> ChannelInfo | None:
+        """One channel, None if there is none; it is not made by looking."""
+        ...
+
     async def delete(self, channel: str) -> bool:
         """Remove a channel with its events and stored positions; a new one of that name gets a new epoch."""
         ...

@@ -9,6 +9,8 @@ from ipaddress import ip_network
 from typing import Any
 
 from hub.core.access import KEY_FORM
+from hub.core.control_channels import CHANNEL_ID
+from hub.model.product import TYPES
 from hub.model.schema import Schema
 from hub.settings.schema import Settings, SettingsError, limits_of
 from hub.settings.secret import one_of
@@ -24,7 +26,7 @@ def contradictions(settings: Settings, environ: Mapping[str, str]) -> list[str]:
         wrong.append("server.port: must be 0 to 65535")
     if settings.server.backlog < 1:
         wrong.append("server.backlog: must be greater than 0")
-    for section in ("accounts", "applications", "keys", "adapters", "users", "schemas"):
+    for section in ("accounts", "applications", "keys", "adapters", "users", "schemas", "products"):
         for id in getattr(settings, section):
             if _ID.fullmatch(id) is None:
                 wrong.append(f"{section}.{id}: an id has 1 to 64 letters, digits, dots, hyphens or underscores")
@@ -45,6 +47,8 @@ def contradictions(settings: Settings, environ: Mapping[str, str]) -> list[str]:
     _devices(wrong, settings, environ)
     _users(wrong, settings, environ)
     _powerstore(wrong, settings)
+    _enos(wrong, settings, environ)
+    _products(wrong, settings, environ)
     _tls(wrong, settings)
     _try(wrong, metrics_token, settings, environ)
     return wrong
@@ -74,6 +78,23 @@ def user_password(settings: Settings, id: str, environ: Mapping[str, str]) -> st
     table = settings.users[id]
     given, file, env = table.password, table.password_file, table.password_env
     return one_of(f"users.{id}.password", given, file, env, settings.folder, environ)
+
+
+def product_secret(settings: Settings, key: str, environ: Mapping[str, str]) -> str | None:
+    """The declared secret of a product, None when it has none."""
+    table = settings.products[key]
+    given, file, env = table.secret, table.secret_file, table.secret_env
+    return one_of(f"products.{key}.secret", given, file, env, settings.folder, environ)
+
+
+def signing_secret(settings: Settings, key: str, environ: Mapping[str, str]) -> str:
+    """What a signing application signs with. Raises SettingsError where there is none."""
+    table = settings.enos.apps[key]
+    path = f"enos.apps.{key}.secret"
+    secret = one_of(path, table.secret, table.secret_file, table.secret_env, settings.folder, environ)
+    if secret is None:
+        raise SettingsError(f"{path}: give secret, secret_file or secret_env")
+    return secret
 
 
 def schema_of(settings: Settings, name: str) -> Schema:
@@ -154,6 +175,42 @@ def _powerstore(wrong: list[str], settings: Settings) -> None:
         wrong.append("powerstore.session: must be 60 to 86400")
     for host, device in table.hosts.items():
         _known(wrong, f"powerstore.hosts.{host}", "devices", device, settings.devices)
+
+
+def _enos(wrong: list[str], settings: Settings, environ: Mapping[str, str]) -> None:
+    table = settings.enos
+    if not 60 <= table.token <= 86400:
+        wrong.append("enos.token: must be 60 to 86400")
+    if table.waiting < 1:
+        wrong.append("enos.waiting: must be greater than 0")
+    for id, org in table.orgs.items():
+        path = f"enos.orgs.{id}"
+        _known(wrong, f"{path}.account", "accounts", org.account, settings.accounts)
+        _known(wrong, f"{path}.application", "applications", org.application, settings.applications)
+        owner = settings.applications.get(org.application)
+        if owner is not None and owner.account != org.account:
+            wrong.append(f"{path}.application: belongs to another account")
+        for text in org.opaque_from:
+            try:
+                ip_network(text)
+            except ValueError:
+                wrong.append(f"{path}.opaque_from: {text!r} is no network, such as 10.1.0.0/16 or fd00::/8")
+        for channel in org.channels:
+            if CHANNEL_ID.fullmatch(channel) is None:
+                wrong.append(f"{path}.channels: {channel!r} is no id of a control channel")
+    for key, app in table.apps.items():
+        _known(wrong, f"enos.apps.{key}.application", "applications", app.application, settings.applications)
+        _try(wrong, signing_secret, settings, key, environ)
+
+
+def _products(wrong: list[str], settings: Settings, environ: Mapping[str, str]) -> None:
+    for key, product in settings.products.items():
+        _known(wrong, f"products.{key}.account", "accounts", product.account, settings.accounts)
+        _try(wrong, product_secret, settings, key, environ)
+        for id, service in product.services.items():
+            for kind in (*service.input.values(), *service.output.values()):
+                if kind not in TYPES:
+                    wrong.append(f"products.{key}.services.{id}: {kind!r} is none of {', '.join(TYPES)}")
 
 
 def _tls(wrong: list[str], settings: Settings) -> None:

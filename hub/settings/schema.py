@@ -98,6 +98,54 @@ class PowerStore(Table, frozen=True):
     hosts: dict[str, str] = {}
 
 
+class EnosOrgTable(Table, frozen=True):
+    """`[enos.orgs.<orgId>]`; `opaque_from` are networks whose unverifiable token is let in."""
+
+    account: str
+    application: str
+    opaque_from: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+
+
+class EnosAppTable(Table, frozen=True):
+    """`[enos.apps.<appKey>]`: an application that signs its requests."""
+
+    application: str
+    secret: str | None = None
+    secret_file: str | None = None
+    secret_env: str | None = None
+
+
+class Enos(Table, frozen=True):
+    """The front that speaks the EnOS edge API."""
+
+    token: float = 7200
+    waiting: int = 1000
+    orgs: dict[str, EnosOrgTable] = {}
+    apps: dict[str, EnosAppTable] = {}
+
+
+class ServiceTable(Table, frozen=True):
+    """`[products.<key>.services.<id>]`."""
+
+    name: str | None = None
+    input: dict[str, str] = {}
+    output: dict[str, str] = {}
+    idempotent: bool = False
+
+
+class ProductTable(Table, frozen=True):
+    """`[products.<key>]`."""
+
+    account: str
+    name: str = ""
+    activation: bool = False
+    services: dict[str, ServiceTable] = {}
+    secret: str | None = None
+    secret_file: str | None = None
+    secret_env: str | None = None
+
+
 class SchemaTable(Table, frozen=True):
     """`[schemas.<name>]`."""
 
@@ -171,6 +219,7 @@ class Settings(Table, frozen=True):
     callbacks: Callbacks = Callbacks()
     tls: Tls = Tls()
     powerstore: PowerStore = PowerStore()
+    enos: Enos = Enos()
     limits: dict[str, int | float] = {}
     adapters: dict[str, dict[str, Any]] = {}
     accounts: dict[str, AccountTable] = {}
@@ -179,6 +228,7 @@ class Settings(Table, frozen=True):
     devices: dict[str, DeviceTable] = {}
     users: dict[str, UserTable] = {}
     schemas: dict[str, SchemaTable] = {}
+    products: dict[str, ProductTable] = {}
     folder: Path = Path()  # where relative paths start: the folder of the file. Not a key.
 
     @property

@@ -66,11 +66,12 @@ class Double(Protocol):
 class Rig(Protocol):
     """What `adapters/<name>/rig.py` offers by `create_rig(folder, *, devices, inflight, variant)`.
 
-    `cannot` declares the cases that make no sense for the adapter, with the reason; nothing else is skipped.
+    `cannot` declares the cases that make no sense for the adapter, by number or by the name of one test, with the
+    reason; nothing else is skipped. `target`, if there is one, is what a POST goes to.
     """
 
     adapter: Adapter
-    cannot: Mapping[int, str]
+    cannot: Mapping[int | str, str]
     deduplicates: bool
     key: str | None
     secrets: tuple[str, ...]
@@ -99,8 +100,12 @@ class Case:
     def adapter(self) -> Any:
         return self.rig.adapter
 
-    def request(self, device: Double | str, method: str = "POST", target: str = "/x", **more: Any) -> DeviceRequest:
+    def request(
+        self, device: Double | str, method: str = "POST", target: str | None = None, **more: Any
+    ) -> DeviceRequest:
         """A request of a call of its own, with half a minute to go."""
+        if target is None:
+            target = getattr(self.rig, "target", "/x")
         more.setdefault("call_id", f"0197f000-0000-7000-8000-{next(_numbers):012x}")
         more.setdefault("deadline", self.clock.monotonic() + 30)
         address = device if isinstance(device, str) else device.address
@@ -132,6 +137,13 @@ class Case:
         """A whole round trip with the device: what it sent or was sent before has been dealt with."""
         double.go()
         assert (await self.call(double, payload=b"barrier")).payload == b"barrier"
+
+
+def unless_it_cannot(request: pytest.FixtureRequest, rig: Any) -> None:
+    """Skip a test that the rig declares by its name."""
+    name = getattr(request.function, "__name__", "")
+    if name in rig.cannot:
+        pytest.skip(f"{name[5:7]}: {rig.cannot[name]}")
 
 
 async def within(awaitable: Awaitable[Any], seconds: float = PATIENCE) -> Any:

@@ -120,6 +120,12 @@ class ChannelLogContract:
         assert len(await run.engine.log.channels()) == 3
         assert all(info.bytes > 0 for info in await run.engine.log.channels())
 
+    async def test_one_channel_is_told_as_in_the_list_and_not_made_by_asking(self, run: Running) -> None:
+        await run.append(note(1), note(2), note(3, "shop/other"))
+        assert await run.engine.log.info("shop/missing") is None
+        assert await run.engine.log.info("shop/other") in await run.engine.log.channels()
+        assert len(await run.engine.log.channels()) == 2
+
 
 class PositionsContract:
     """Named readers' positions move forward."""

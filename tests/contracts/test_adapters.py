@@ -12,7 +12,7 @@ import pytest
 
 import adapters
 from tests.contracts.adapter_calls import AdapterCalls
-from tests.contracts.adapter_case import Case, within
+from tests.contracts.adapter_case import Case, unless_it_cannot, within
 from tests.contracts.adapter_core import AdapterCore, under  # noqa: F401  (a fixture)
 from tests.contracts.adapter_events import AdapterEvents
 from tests.contracts.context import ContextDouble
@@ -46,6 +46,7 @@ async def case(request: pytest.FixtureRequest, made: Any, tmp_path: Path) -> Asy
     number = int(request.function.__name__[5:7])
     if number in rig.cannot:
         pytest.skip(f"case {number}: {rig.cannot[number]}")
+    unless_it_cannot(request, rig)
     before = asyncio.all_tasks()
     ctx = ContextDouble()
     await rig.open(ctx)

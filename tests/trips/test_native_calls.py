@@ -197,7 +197,7 @@ async def test_a_foreign_call_or_device_looks_exactly_like_a_missing_one(front: 
 
 async def test_a_refused_call_leaves_no_trace(front: Front) -> None:
     for body, status, kind in [
-        ({"method": "PATCH", "uri": "/x"}, 400, "bad-request"),
+        ({"method": "BREW", "uri": "/x"}, 400, "bad-request"),
         ({**READ, "payload-b64": base64.b64encode(bytes(65537)).decode()}, 413, "payload-too-large"),
         ({**READ, "channel": "stall/default"}, 404, "channel-not-found"),
     ]:

@@ -215,5 +215,25 @@ async def test_jobs_and_their_ends_outlive_a_restart(tmp_path: Path, clock: Manu
         assert (await hub.ask("GET", "job?select=*")).json == before
         assert [job["id"] for job in before] == ids
         assert (await hub.job(running))["state"] == "IN_PROGRESS"
+        await hub.until(running, "waiting")
         clock.advance(20)
         assert (await hub.ended(running))["state"] == "COMPLETED"
+
+
+async def test_a_job_is_carried_on_after_a_restart_with_what_it_found(tmp_path: Path, clock: ManualClock) -> None:
+    at = "/arrays/array-2/api/rest/"
+    async with serving(tmp_path, clock) as hub:
+        made = (await hub.ask("POST", f"{at}volume_group?is_async=true", {"name": "young"})).json["id"]
+        await hub.until(made, "waiting")
+        clock.advance(20)
+        id = (await hub.ended(made))["response_body"]["id"]
+        changed = (await hub.ask("PATCH", f"{at}volume_group/{id}?is_async=true", {"description": "x"})).json["id"]
+        await hub.until(changed, "waiting")
+    async with serving(tmp_path, clock) as hub:
+        # The simulated array begins anew with the process; the job had found its group, and goes on.
+        await hub.until(changed, "waiting")
+        clock.advance(20)
+        job = await hub.ended(changed)
+
+        assert (job["state"], job["response_status"], job["resource_id"]) == ("COMPLETED", "204", id)
+        assert [each["id"] for each in (await hub.ask("GET", f"{at}job")).json] == [made, changed]

@@ -415,3 +415,13 @@ async def test_a_read_that_gets_no_turn_says_so(tmp_path: Path) -> None:
 
         assert (await asked).status == 503
         assert (await asked).json["messages"]
+
+
+async def test_a_read_of_an_array_that_is_away_is_told_at_once(tmp_path: Path) -> None:
+    async with serving(tmp_path) as hub:
+        simulated: Any = hub.hub.adapters["simulated"]
+        simulated.link.disconnect(simulated.device("array-1"), None)
+        answer = await hub.ask("GET", GROUP)
+
+        assert answer.status == 503
+        assert answer.json["messages"][0]["message_l10n"] == "The array has no connection now."

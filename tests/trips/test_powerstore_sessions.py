@@ -240,6 +240,15 @@ async def test_where_no_array_is_meant_there_is_none(tmp_path: Path) -> None:
             assert answer.json["messages"][0]["code"] == "0xE04040020002"
 
 
+async def test_a_host_means_one_accounts_array_and_not_another_ones_of_the_same_id(tmp_path: Path) -> None:
+    async with serving(tmp_path) as hub:
+        host = {"Host": "two.example.org"}
+
+        assert (await hub.ask("GET", "job", headers=host, signed=basic("x", KEY))).status == 200
+        assert (await hub.ask("GET", "job", headers=host, signed=basic("x", OTHER_KEY))).status == 404
+        assert (await hub.ask("GET", "/arrays/array-2/api/rest/job", signed=basic("x", OTHER_KEY))).status == 200
+
+
 async def test_a_session_is_of_one_array(tmp_path: Path) -> None:
     async with serving(tmp_path) as hub:
         session = Session(await hub.ask("GET", "/arrays/array-2/api/rest/login_session"))

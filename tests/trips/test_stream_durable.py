@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from hub.model.errors import StorageFailed
 from hub.model.event import Position
 from tests.clock import ManualClock
 from tests.doubles_listening import Served, served
@@ -142,6 +143,74 @@ async def test_an_exact_position_wins_over_the_stored_one(hub: Served) -> None:
     async with client(hub) as socket:
         await ask(socket, type="subscribe", channel="default", name="till", epoch="e1", offset=0)
         assert (await told(socket))["offset"] == 1
+
+
+async def test_a_name_that_begins_at_an_exact_position_loses_nothing_by_a_break_before_its_first_ack(
+    hub: Served,
+) -> None:
+    for ref in "abc":
+        hub.commit(ref)
+    async with client(hub) as socket:
+        await ask(socket, type="subscribe", channel="default", name="till", epoch="e1", offset=1)
+        await told(socket)
+        socket.transport.abort()
+    hub.commit("d")
+
+    async with client(hub) as socket:
+        answer = await ask(socket, type="subscribe", channel="default", name="till")
+        assert answer["offset"] == 1
+        assert [(await told(socket))["offset"] for _ in range(3)] == [2, 3, 4]
+
+
+async def test_a_name_that_is_set_back_loses_nothing_by_a_break_either(hub: Served) -> None:
+    await hub.channel()
+    for ref in "abc":
+        hub.commit(ref)
+    hub.log.positions[PLACE] = Position("e1", 3)
+    async with client(hub) as older, client(hub) as newer:
+        # The one that holds the name has acknowledged more than the newer one wants to begin at.
+        await ask(older, type="subscribe", channel="default", name="till")
+        hub.commit("d")
+        await told(older)
+        await say(older, type="ack", channel="default", offset=4)
+        await ask(newer, type="subscribe", channel="default", name="till", epoch="e1", offset=1)
+        await told(newer)
+        newer.transport.abort()
+    await hub.until(lambda: len(hub.listening.openings) == 0)
+
+    assert hub.log.positions[PLACE] == Position("e1", 1)
+
+
+async def test_a_displaced_holder_moves_the_name_no_more(hub: Served, clock: ManualClock) -> None:
+    async with client(hub) as older, client(hub) as newer:
+        await ask(older, type="subscribe", channel="default", name="till")
+        hub.commit("a")
+        await told(older)
+        # The ping is on its way to the older one when the newer one takes the name; its pong comes after that.
+        older.transport.pause_reading()
+        clock.advance(1)
+        await ask(newer, type="subscribe", channel="default", name="till", epoch="e1", offset=0)
+        older.transport.resume_reading()
+        assert (await told(older))["code"] == 4501
+        await ask(older, type="ping")
+    await hub.until(lambda: len(hub.listening.openings) == 0)
+
+    assert hub.log.positions[PLACE] == Position("e1", 0)
+
+
+async def test_a_name_that_cannot_be_stored_is_refused_and_the_socket_lives(hub: Served) -> None:
+    async def full(*_: object, **__: object) -> None:
+        raise StorageFailed("no room")
+
+    hub.log.store_position = full  # type: ignore[method-assign]
+    async with client(hub) as socket:
+        refused = await ask(socket, type="subscribe", channel="default", name="till")
+        assert (refused["type"], refused["problem"]["status"]) == ("error", 503)
+        assert (await ask(socket, type="subscribe", channel="default"))["type"] == "subscribed"
+    await hub.until(lambda: len(hub.listening.openings) == 0)
+
+    assert len(hub.listening.lanes) == 0 and (await hub.channel()).listeners == 0
+    assert not hub.listening.seats.held(*PLACE)
 
 
 async def test_a_stored_position_that_is_no_longer_kept_is_told_by_a_gap(hub: Served) -> None:

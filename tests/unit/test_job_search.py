@@ -141,6 +141,10 @@ async def test_the_engine_finds_what_the_evaluator_finds(tmp_path: Path, clock: 
             assert [state.call.id for state in page.states] == [each["id"] for each in wanted], asked
             matched += len(wanted)
         assert matched > 500
+        for asked in ([("resource_name", "not.in.()")], [("resource_name", "in.()")], [("id", "in.()")]):
+            query = parse_query(asked, SHAPES, JOB)
+            page = await engine.journal.jobs("acme", "array", query)
+            assert page.place == apply(query, rows)[1], asked
     finally:
         await engine.stop()
 

@@ -369,6 +369,99 @@ async def test_events_that_cannot_be_encoded_end_their_listeners_and_no_others(
     assert "cannot be told" in caplog.text
 
 
+async def test_a_sink_that_breaks_costs_its_own_listener_and_no_other(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, broken, _ = await rig.listen()
+    _, beside, _ = await rig.listen()
+    other = await rig.channels.open("app/other", "acme")
+    elsewhere = RecordingSink()
+    Listener(
+        rig.channels, rig.lanes, rig.lanes.lane(other, rig.view), elsewhere, other.position, rig.group.start_soon,
+        failed=rig.failures.append,
+    ).start()  # fmt: skip
+
+    def breaks() -> None:
+        raise RuntimeError("no such socket")
+
+    broken.after_write = breaks
+    rig.log.commit(completion(NAME, "a"), completion("app/other", "a"))
+    await settled()
+    rig.log.commit(completion(NAME, "b"), completion("app/other", "b"))
+    await settled()
+
+    assert (offsets(broken), offsets(beside), offsets(elsewhere)) == ([1], [1, 2], [1, 2])
+    assert rig.failures == [None]
+    assert "cannot be written to" in caplog.text
+
+
+async def test_an_event_that_cannot_even_be_weighed_leaves_no_other_lane_waiting(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    await rig.listen()
+    other = await rig.channels.open("app/other", "acme")
+    sink = RecordingSink()
+    Listener(
+        rig.channels, rig.lanes, rig.lanes.lane(other, rig.view), sink, other.position, rig.group.start_soon,
+        failed=rig.failures.append,
+    ).start()  # fmt: skip
+
+    for ref in "ab":
+        rig.log.commit(completion(NAME, ref, payload=7), completion("app/other", ref))  # type: ignore[arg-type]
+        await settled()
+
+    assert rig.failures == [None]
+    assert offsets(sink) == [1, 2]
+    assert "cannot be told" in caplog.text
+
+
+async def test_a_lane_whose_only_listener_is_displaced_is_still_shared_by_those_who_come(rig: Rig) -> None:
+    channel = await rig.channel()
+    _, _, outlet = await rig.listen()
+    lane = rig.lanes.lane(channel, rig.view)
+    sink = RecordingSink()
+    newer = Listener(
+        rig.channels, rig.lanes, lane, sink, channel.position, rig.group.start_soon, failed=rig.failures.append
+    )
+    # The newer one has its lane already when it sends the older one away.
+    outlet.close(4501)
+    newer.start()
+    _, third, _ = await rig.listen()
+    rig.commit()
+    await settled()
+
+    assert rig.view.rendered == 1
+    assert sink.written[0] is third.written[0]
+    newer.stop()
+    assert len(rig.lanes) == 1, "the third listener's lane must stay known"
+
+
+async def test_what_is_delivered_and_who_lags_is_counted(rig: Rig) -> None:
+    stats = rig.lanes.stats
+    _, sink, _ = await rig.listen()
+    _, _, leaving = await rig.listen()
+    rig.commit(count=3)
+    await settled()
+    assert (stats.deliveries, stats.lagging, stats.gaps) == (6, 0, 0)
+
+    sink.pause()
+    assert stats.lagging == 1
+    rig.commit()
+    leaving.close(1000)
+    await settled()
+    assert (stats.deliveries, stats.lagging) == (6, 1)
+
+    sink.resume()
+    await settled()
+    assert (stats.deliveries, stats.lagging) == (7, 0)
+
+    rig.log.forget(NAME, 4)
+    (await rig.channel()).drop_ring()
+    await rig.listen(start=0)
+    await settled()
+    assert (stats.gaps, stats.lagging) == (1, 0)
+
+
 @pytest.mark.parametrize("seed", range(30))
 async def test_live_and_replay_lose_and_repeat_nothing_whatever_happens_when(rig: Rig, seed: int) -> None:
     dice = random.Random(seed)

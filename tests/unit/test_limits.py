@@ -16,7 +16,7 @@ def test_the_defaults_are_the_promised_ones() -> None:
     limits = Limits()
 
     assert (limits.body, limits.head, limits.head_lines, limits.message) == (1 << 20, 16 << 10, 100, 256 << 10)
-    assert (limits.sockets_per_key, limits.sockets, limits.running_per_account) == (10_000, 20_000, 100_000)
+    assert (limits.sockets_per_key, limits.sockets, limits.running_per_application) == (10_000, 20_000, 100_000)
     assert (limits.calls_per_second, limits.burst, limits.payload) == (5000, 10_000, 64 << 10)
     assert (limits.retention, limits.retention_events) == (timedelta(days=1), 100_000)
     assert (limits.ended, limits.disk_floor) == (timedelta(days=7), 64 << 20)

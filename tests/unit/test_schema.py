@@ -37,12 +37,16 @@ INSTANCE: dict[str, Any] = {
         "place": {"type": "object"},
     },
 }
+LAMP_INSTANCE = "#/definitions/lamp_instance"
+LAMPS = {"type": "array", "items": INSTANCE}
 SWAGGER: dict[str, Any] = {
     "swagger": "2.0",
-    "definitions": {"Mood": {"type": "string", "enum": ["warm", "cold"]}, "lamp_create": LAMP, "lamp_instance": INSTANCE},
+    "definitions": {
+        "Mood": {"type": "string", "enum": ["warm", "cold"]}, "lamp_create": LAMP, "lamp_instance": INSTANCE,
+    },
     "paths": {
         "/lamp": {
-            "get": {"responses": {"200": {"schema": {"type": "array", "items": {"$ref": "#/definitions/lamp_instance"}}}}},
+            "get": {"responses": {"200": {"schema": {"type": "array", "items": {"$ref": LAMP_INSTANCE}}}}},
             "post": {"parameters": [{"in": "body", "schema": {"$ref": "#/definitions/lamp_create"}}]},
         },
         "/lamp/{id}": {"get": {}, "delete": {}, "patch": {"parameters": [{"in": "body", "schema": {}}]}},
@@ -54,7 +58,7 @@ THREE = {
     "definitions": SWAGGER["definitions"],
     "paths": {
         "/lamp": {
-            "get": {"responses": {"200": {"content": {"application/json": {"schema": {"items": INSTANCE, "type": "array"}}}}}},
+            "get": {"responses": {"200": {"content": {"application/json": {"schema": LAMPS}}}}},
             "post": {"requestBody": {"content": {"application/json": {"schema": LAMP}}}},
         },
         "/lamp/{id}": SWAGGER["paths"]["/lamp/{id}"],

@@ -103,7 +103,7 @@ def test_a_service_keeps_its_name_and_takes_arguments() -> None:
 
 
 def test_everything_that_is_wrong_is_told_at_once() -> None:
-    assert wrong({"method": "PATCH", "uri": 1, "retry": 1.0, "order": "first"}) == [
+    assert wrong({"method": "BREW", "uri": 1, "retry": 1.0, "order": "first"}) == [
         "/method",
         "/uri",
         "/retry",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import time
+from collections.abc import Callable
 from typing import Any
 
 import msgpack
@@ -33,7 +37,8 @@ def test_a_value_comes_back_as_it_went(value: Any, form: Form) -> None:
         b"", b"{", b"nope", b"NaN", b"Infinity", b"-Infinity", b"1e999", b'"\\ud800"', b'"\xed\xa0\x80"', b'"\xff"',
         b"18446744073709551616", b"-9223372036854775809", b'{"a":[1,99999999999999999999999999999999]}',
         b"[" * 33 + b"]" * 33, b'{"a":' * 33 + b"1" + b"}" * 33, b"[" * 100_000, b"\xef\xbb\xbf{}", b"{} {}",
-        '{"a":1}'.encode("utf-16"), b"9" * 5000,
+        '{"a":1}'.encode("utf-16"), b"9" * 5000, b'["\\\\",99999999999999999999]', b'{"1":-99999999999999999999}',
+        b'["' + b"[" * 40 + b'",' + b"[" * 32 + b"]" * 32 + b"]",
     ],
 )  # fmt: skip
 def test_what_is_no_strict_json_is_refused(body: bytes) -> None:
@@ -50,6 +55,8 @@ def test_what_is_no_strict_json_is_refused(body: bytes) -> None:
         (b'"99999999999999999999"', "9" * 20),
         (b"0.12345678901234567890123", 0.12345678901234567890123),
         (b"1e300", 1e300),
+        (b"[1e-0000000000000000000001,1E+0000000000000000000001,-1.5e0000000000000000000001]", [0.1, 10.0, -15.0]),
+        (b"[12345678901234567890.5,12345678901234567890123e1]", [12345678901234567890.5, 12345678901234567890123e1]),
         (b'{"a":1,"a":2}', {"a": 2}),
         (orjson.dumps("[" * 100 + '"' + "{\\"), "[" * 100 + '"' + "{\\"),
     ],
@@ -79,6 +86,91 @@ def test_what_is_no_strict_msgpack_is_refused(body: bytes) -> None:
 
 def test_32_levels_of_msgpack_are_taken() -> None:
     decode_msgpack(b"\x91" * 31 + b"\x90")
+
+
+MIB = 1 << 20
+
+
+def filled(unit: bytes, begin: bytes = b"[") -> bytes:
+    """A JSON list of about a mebibyte."""
+    return begin + b",".join([unit] * ((MIB - len(begin) - 1) // (len(unit) + 1))) + b"]"
+
+
+BRACKETS = b"[" + b"[]," * 40
+HOSTILE = {
+    "empty lists": filled(b"[]"),
+    "empty objects": filled(b"{}"),
+    "lists of one": filled(b"[0]"),
+    "towers of lists": filled(b"[" * 31 + b"]" * 31),
+    "as many lists as may be, then numbers": filled(b"0", b"[" + b"[]," * 49_990),
+    "as many objects as may be": filled(b"0", b"[" + b'{"":0},' * 49_990),
+    "numbers behind a few lists": filled(b"0", BRACKETS),
+    "empty strings behind a few lists": filled(b'""', BRACKETS),
+    "strings of brackets": filled(b'"["'),
+    "escapes behind a few lists": filled(b'"\\\""', BRACKETS),
+    "one string of brackets": b'"' + b"[" * (MIB - 2) + b'"',
+    "long numbers": filled(b"1" * 19),
+    "longest numbers": filled(b"-9223372036854775808"),
+    "long fractions": filled(b"0." + b"1" * 19),
+    "a long number behind those that are nearly long": filled(b"1" * 18, b"[" + b"1" * 19 + b","),
+    "numbers that are nearly long": filled(b"1" * 18),
+    "numbers behind a long one": filled(b"0", b"[" + b"1" * 19 + b","),
+    "numbers behind a long text": filled(b"0", b'["' + b"1" * 19 + b'",'),
+    "open lists": b"[" * MIB,
+    "open strings": b'"' * MIB,
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_no_json_body_of_a_mebibyte_holds_up_the_loop(what: str) -> None:
+    body = HOSTILE[what]
+    assert len(body) <= MIB
+
+    # Measured: at most 24 ms. Twice that is for slower machines; what it took before was 500.
+    assert min(_seconds(decode, body, Form.JSON) for _ in range(5)) < 0.06
+
+
+def _seconds(work: Callable[..., Any], *arguments: Any) -> float:
+    """The processor's seconds, not the clock's: others work on this machine, too."""
+    began = time.thread_time()
+    with contextlib.suppress(BadRequest):
+        work(*arguments)
+    return time.thread_time() - began
+
+
+@pytest.mark.parametrize("byte", [b"\x00", b"\x80", b"\x90", b"\xa0"])
+def test_no_msgpack_body_of_a_mebibyte_holds_up_the_loop(byte: bytes) -> None:
+    body = b"\xdd" + (MIB - 5).to_bytes(4, "big") + byte * (MIB - 5)
+
+    assert min(_seconds(decode, body, Form.MSGPACK) for _ in range(5)) < 0.1
+
+
+def test_50000_lists_and_objects_are_taken_and_not_one_more() -> None:
+    assert len(decode_json(b"[" + b",".join([b"[]", b"{}"] * 24_999) + b",[]]")) == 49_999
+    assert len(decode_msgpack(msgpack.packb([[]] * 49_999))) == 49_999
+    for form, body in ((Form.JSON, orjson.dumps([[]] * 50_000)), (Form.MSGPACK, msgpack.packb([[]] * 50_000))):
+        with pytest.raises(BadRequest):
+            decode(body, form)
+
+
+def test_brackets_in_a_text_are_no_lists() -> None:
+    for text in ("[" * 100_000, '"' + "{" * 100_000, "\\" + "[" * 60_000 + '\\"' + "]" * 3):
+        assert decode_json(orjson.dumps([text, text])) == [text, text]
+
+
+_MARKS = st.text('[]{}"\\0123456789')
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers(-(1 << 63), (1 << 64) - 1) | _MARKS,
+        lambda inner: st.lists(inner) | st.dictionaries(_MARKS, inner),
+    )
+)
+def test_the_looks_at_the_bytes_of_json_see_through_its_strings(value: Any) -> None:
+    assert decode_json(json.dumps(value).encode()) == value
+    with pytest.raises(BadRequest):
+        decode_json(b"[" * 32 + json.dumps([value] * 40).encode() + b"]" * 32)
 
 
 @given(st.binary(max_size=200), st.sampled_from(Form))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from starlette.requests import Request
@@ -16,8 +15,6 @@ from hub.dialects.native.exchange import Exchange
 from hub.model.errors import NotFound
 from hub.model.principal import Scope
 from hub.model.tenant import Key
-
-audit = logging.getLogger("hub.audit")
 
 
 class AccessRoutes:
@@ -54,8 +51,8 @@ class AccessRoutes:
         label = members.text("label")
         scopes = _scopes(value, members)
         members.check()
-        key, secret = await self._hub.access.create_key(exchange.principal.application, scopes, label or "")
-        audit.info("key created", extra={"key": exchange.principal.key_id, "subject": key.id})
+        asking = exchange.principal
+        key, secret = await self._hub.access.create_key(asking.application, scopes, label or "", by=asking.key_id)
         headers = {"location": f"/v1/keys/{key.id}", "cache-control": "no-store"}
         return exchange.answer({**key_view(key), "key": secret}, 201, headers)
 
@@ -64,9 +61,8 @@ class AccessRoutes:
         exchange = Exchange(self._hub, request, Scope.ADMIN)
         id = request.path_params["key"]
         mine = {key.id for key in self._hub.access.keys(exchange.principal.application)}
-        if id not in mine or not await self._hub.access.revoke_key(id):
+        if id not in mine or not await self._hub.access.revoke_key(id, by=exchange.principal.key_id):
             raise NotFound("no such key", code="key-not-found")
-        audit.info("key revoked", extra={"key": exchange.principal.key_id, "subject": id})
         return Response(status_code=204)
 
 
@@ -76,7 +72,7 @@ def limits_view(limits: Limits) -> dict[str, Any]:
         "body": limits.body,
         "payload": limits.payload,
         "waiting": limits.waiting,
-        "running": limits.running_per_account,
+        "running": limits.running_per_application,
         "calls-per-second": limits.calls_per_second,
         "burst": limits.burst,
         "sockets": limits.sockets_per_key,

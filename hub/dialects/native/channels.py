@@ -11,7 +11,7 @@ from hub.core.channels import DEFAULT, ListedChannel, full_name
 from hub.core.hub import Hub
 from hub.dialects.native.exchange import Exchange
 from hub.model.errors import Conflict, NotFound
-from hub.model.principal import Principal, Scope
+from hub.model.principal import Scope
 
 
 class ChannelRoutes:
@@ -23,16 +23,18 @@ class ChannelRoutes:
     async def listing(self, request: Request) -> Response:
         """`GET /v1/channels`, by name; `default` is always among them."""
         exchange = Exchange(self._hub, request, Scope.LISTEN)
-        return exchange.answer([channel_view(channel) for channel in await self._all(exchange.principal)])
+        account, application = exchange.principal.account, exchange.principal.application
+        return exchange.answer([channel_view(c) for c in await self._hub.channels.list(account, application)])
 
     async def get(self, request: Request) -> Response:
         """`GET /v1/channels/{name}`."""
         exchange = Exchange(self._hub, request, Scope.LISTEN)
-        name = full_name(exchange.principal.application, request.path_params["name"])
-        for channel in await self._all(exchange.principal):
-            if channel.info.name == name:
-                return exchange.answer(channel_view(channel))
-        raise NotFound("no such channel", code="channel-not-found")
+        account, application = exchange.principal.account, exchange.principal.application
+        name = full_name(application, request.path_params["name"])
+        channel = await self._hub.channels.info(name, account, application)
+        if channel is None:
+            raise NotFound("no such channel", code="channel-not-found")
+        return exchange.answer(channel_view(channel))
 
     async def delete(self, request: Request) -> Response:
         """`DELETE /v1/channels/{name}`: its events are gone, its listeners are told; `default` stays."""
@@ -44,9 +46,6 @@ class ChannelRoutes:
         if not await self._hub.channels.delete(name):
             raise NotFound("no such channel", code="channel-not-found")
         return Response(status_code=204)
-
-    async def _all(self, principal: Principal) -> list[ListedChannel]:
-        return await self._hub.channels.list(principal.account, principal.application)
 
 
 def channel_view(channel: ListedChannel) -> dict[str, Any]:

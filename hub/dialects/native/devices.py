@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from hub.core.channels import DEFAULT
 from hub.core.hub import Hub
-from hub.core.ticket import Turn
 from hub.delivery.request import raw_segments
 from hub.dialects.native import wire
 from hub.dialects.native.exchange import Exchange
-from hub.model.device import Device, Presence, Registration
+from hub.model.device import Device, Presence
 from hub.model.errors import Conflict, MethodNotAllowed, NotFound
-from hub.model.event import EventDraft, EventKind
 from hub.model.principal import Principal, Scope
 from hub.model.target import parse_target
 
 MOST_LISTED = 1000
 
 audit = logging.getLogger("hub.audit")
-
-_UNSENT = (Turn.JOINING, Turn.QUEUED)
 
 
 class DeviceRoutes:
@@ -49,7 +43,7 @@ class DeviceRoutes:
                 if len(found) > limit:
                     break
         page = found[:limit]
-        answer: dict[str, Any] = {"devices": self._views(page)}
+        answer: dict[str, Any] = {"devices": [self._view(device) for device in page]}
         if len(found) > limit:
             answer["next"] = page[-1].id
         return exchange.answer(answer)
@@ -57,36 +51,30 @@ class DeviceRoutes:
     async def get(self, request: Request) -> Response:
         """`GET /v1/devices/{id}`."""
         exchange = Exchange(self._hub, request)
-        return exchange.answer(self._views([self._device(exchange.principal, request)])[0])
+        return exchange.answer(self._view(self._device(exchange.principal, request)))
 
     async def put(self, request: Request) -> Response:
         """`PUT /v1/devices/{id}`: 201 for a new device, 200 for a changed one; absent members stay as they are."""
         exchange = Exchange(self._hub, request, Scope.DEVICE)
         value, _ = await exchange.value()
         id, account = request.path_params["device"], exchange.principal.account
-        before = self._hub.directory.device(account, id)
-        wanted = wire.changed_device(value, before, id, account, frozenset(self._hub.adapters))
-        now = self._hub.clock.now()
-        stored = await self._hub.directory.put_device(
-            replace(wanted, created_at=wanted.created_at or now, updated_at=now)
-        )
+        adapters = self._hub.adapters_for(account)
+        known: list[Device] = []
+
+        def change(before: Device | None) -> Device:
+            if before is not None and not before.disabled:
+                known.append(before)
+            return wire.changed_device(value, known[0] if known else None, id, account, adapters)
+
+        stored = await self._hub.directory.edit_device(account, id, change)
         _note("device put", exchange.principal, stored)
-        return exchange.answer(self._views([stored])[0], 201 if before is None else 200)
+        return exchange.answer(self._view(stored), 200 if known else 201)
 
     async def delete(self, request: Request) -> Response:
         """`DELETE /v1/devices/{id}`: its unsent calls end, and whoever listens is told if it was registered."""
         exchange = Exchange(self._hub, request, Scope.DEVICE)
         device = self._device(exchange.principal, request)
-        drafts = []
-        if device.registration is Registration.REGISTERED:
-            drafts = [
-                EventDraft(
-                    f"{application.id}/{DEFAULT}", EventKind.DEREGISTERED, {"device": device.id, "name": device.name}
-                )
-                for application in self._hub.directory.applications(device.account)
-            ]
-        await self._hub.directory.delete_device(device, drafts)
-        self._hub.dispatch.remove_device(device)
+        await self._hub.presence.remove(device)
         _note("device deleted", exchange.principal, device)
         return Response(status_code=204)
 
@@ -95,7 +83,8 @@ class DeviceRoutes:
         exchange = Exchange(self._hub, request, Scope.DEVICE)
         device = self._device(exchange.principal, request)
         value, form = await exchange.value()
-        await self._hub.directory.put_device(device, secret=wire.device_secret(value, form))
+        secret = wire.device_secret(value, form)
+        await self._hub.directory.edit_device(device.account, device.id, _still_there, secret=secret)
         _note("device credentials put", exchange.principal, device)
         return Response(status_code=204)
 
@@ -139,13 +128,14 @@ class DeviceRoutes:
             raise NotFound("no such device", code="device-not-found")
         return found
 
-    def _views(self, devices: Sequence[Device]) -> list[dict[str, Any]]:
-        counts = {(device.account, device.id): [0, 0] for device in devices}
-        for ticket in self._hub.dispatch.tickets.values():
-            count = counts.get((ticket.call.spec.account, ticket.call.spec.device))
-            if count is not None:
-                count[0 if ticket.turn in _UNSENT else 1] += 1
-        return [wire.device_view(device, *counts[device.account, device.id]) for device in devices]
+    def _view(self, device: Device) -> dict[str, Any]:
+        return wire.device_view(device, *self._hub.dispatch.standing(device))
+
+
+def _still_there(device: Device | None) -> Device:
+    if device is None or device.disabled:
+        raise NotFound("no such device", code="device-not-found")
+    return device
 
 
 def _note(what: str, principal: Principal, device: Device) -> None:

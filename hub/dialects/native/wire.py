@@ -168,15 +168,25 @@ def resource_view(resource: Resource) -> dict[str, Any]:
 def changed_device(value: Any, before: Device | None, id: str, account: str, adapters: frozenset[str]) -> Device:
     """The device that a `PUT /v1/devices/{id}` asks for: new, or `before` with the given members changed.
 
-    Raises BadRequest with every wrong member.
+    `adapters` are those that the account may use. An address is of the account's own (`<account>/...`) or stays as the
+    configuration set it: what an adapter calls the devices of others is theirs, taken yet or not. Raises BadRequest with
+    every wrong member.
     """
     members = Members(value)
     name, kind = members.text("name"), members.text("type")
     adapter = members.text("adapter", required=before is None, most=64)
-    if adapter is not None and adapter not in adapters:
+    stays = before is not None and adapter in (None, before.adapter)
+    if adapter is not None and not stays and adapter not in adapters:
         members.wrong("adapter", "there is no such adapter")
     address = members.text("address", most=512)
+    kept = before.address if before is not None and stays else None
+    if address is not None and address != kept and not address.startswith(f"{account}/"):
+        members.wrong("address", f"an address is {account}/{id}, or begins with {account}/; others are configured")
     aliases = members.texts("aliases", 32)
+    endpoint = (aliases or {}).get("endpoint")
+    on = adapter or (before.adapter if before is not None else "")
+    if endpoint is not None and not endpoint.startswith(f"{on}/"):
+        members.wrong("aliases", f"an endpoint is {on}/<endpoint name>")
     queue_mode = members.flag("queue-mode")
     upstream = members.text("upstream", most=64)
     attributes = members.texts("attributes", 64)
@@ -194,7 +204,7 @@ def changed_device(value: Any, before: Device | None, id: str, account: str, ada
         id=before.id,
         account=before.account,
         adapter=adapter or before.adapter,
-        address=address or before.address,
+        address=address or _kept_address(before, stays),
         name=name or before.name,
         type=kind or before.type,
         aliases=before.aliases if aliases is None else aliases,
@@ -209,6 +219,12 @@ def changed_device(value: Any, before: Device | None, id: str, account: str, ada
         boot=before.boot,
         attrs=attrs,
     )
+
+
+def _kept_address(before: Device, stays: bool) -> str:
+    own = f"{before.account}/"
+    # A configured address means something to its own adapter only; at another one it may be somebody else's.
+    return before.address if stays or before.address.startswith(own) else own + before.id
 
 
 def device_secret(value: Any, form: Form) -> bytes:

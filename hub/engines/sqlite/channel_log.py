@@ -170,6 +170,15 @@ class SqliteChannelLog:
 
         return await self._readers.read(look)
 
+    async def info(self, channel: str) -> ChannelInfo | None:
+        """One channel, None if there is none."""
+
+        def look(connection: sqlite3.Connection) -> ChannelInfo | None:
+            row = connection.execute(_SQL["find_channel"], (channel,)).fetchone()
+            return None if row is None else Head(*row).info()
+
+        return await self._readers.read(look)
+
     async def delete(self, channel: str) -> bool:
         """Remove a channel at once for everybody; its rows are cleared by later calls of `trim`."""
         return await self._writer.submit(_Delete(channel))

@@ -1,0 +1,140 @@
+"""A change on its way through a job upstream: submitted once, noted, waited for.
+
+Between the answer that names the job and the note lies nothing but the note; what is lost before it is found out by
+`lost.py`. From the note on, only questions are asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from adapters.http.jobs import Jobs
+from adapters.http.lost import Lost
+from adapters.http.note import Note
+from adapters.http.settings import HttpSettings
+from adapters.http.shape import JobShape
+from adapters.http.slots import Slot
+from adapters.http.told import Ended, Further, job_of
+from adapters.http.upstream import Upstream
+from adapters.http.wire import Answer, path_of, response_of, retry_after
+from hub.ports.adapter import AdapterContext, Delivery, DeviceRequest, DeviceResponse, DeviceTimeout, NotConnected
+
+BUSY_PAUSE = 5.0
+"""Seconds to the next try where an upstream says that it is busy, and not for how long."""
+JSON = "application/json"
+
+
+class Submits:
+    """The changes of one upstream."""
+
+    def __init__(self, upstream: Upstream, shape: JobShape, settings: HttpSettings, ctx: AdapterContext) -> None:
+        self.jobs = Jobs(upstream, shape, settings, ctx.clock)
+        self._upstream = upstream
+        self._shape = shape
+        self._ctx = ctx
+        self._answer = settings.answer.total_seconds()
+        self._call_id = settings.call_id
+        self._lost = Lost(upstream, shape, ctx.clock, settings.answer)
+
+    async def run(self) -> None:
+        """Ask after the jobs, for as long as the adapter lives."""
+        await self.jobs.run()
+
+    def stop(self) -> None:
+        """Let go of all who wait."""
+        self.jobs.stop()
+
+    async def submit(self, req: DeviceRequest, prefix: str, slot: Slot) -> DeviceResponse:
+        """Submit a change and return its result. Raises CallError."""
+        change = _Change(self, req, prefix, self._ctx.clock.now())
+        try:
+            answer = await self._send(change, min(req.deadline, self._ctx.clock.monotonic() + self._answer))
+        except (NotConnected, DeviceTimeout) as error:
+            if error.delivery is Delivery.NOT_SENT or self._upstream.stopping:
+                raise
+            return await self.find(req, prefix, change.sent_at, slot)
+        if answer.status != 202:
+            # It was done at once, or it is refused: both are final, unless the upstream only has too much to do.
+            response = response_of(answer, self._ctx.clock.now())
+            if response.status == 503:
+                response = replace(response, native={"retry_after": BUSY_PAUSE, **response.native})
+            return response
+        job = self._job(change, answer)
+        if job is None:
+            return await self._taken(req, await self._lost.find(req, change.sent_at), slot)
+        return await self._taken(req, job, slot, retry_after(answer.headers, self._ctx.clock.now()))
+
+    async def find(self, req: DeviceRequest, prefix: str, sent_at: datetime, slot: Slot) -> DeviceResponse:
+        """The result of a change whose answer was lost. Raises DeviceTimeout (MAYBE) where nobody can tell."""
+        if self._shape.key:
+            change = _Change(self, req, prefix, sent_at)
+            answer = await self._lost.again(sent_at, req.deadline, lambda until: self._send(change, until))
+            if answer.status != 202:
+                return response_of(answer, self._ctx.clock.now())
+            job = self._job(change, answer)
+            if job is not None:
+                return await self._taken(req, job, slot)
+        return await self._taken(req, await self._lost.find(req, sent_at), slot)
+
+    async def hold(self, call: str, kept: Note, deadline: float, first: float | None = None) -> DeviceResponse:
+        """The result of a job that is noted, or of the last one that follows from it. `first`: in how many seconds it
+        is worth asking."""
+        while True:
+            self._lost.know(kept.job)
+            if kept.result:
+                told = await self.jobs.result(kept.job, deadline)
+            else:
+                told = await self.jobs.told(kept.job, deadline, first)
+            if isinstance(told, Ended):
+                return told.response
+            assert isinstance(told, Further)
+            further = kept.next(told.job, told.result)
+            if further is None:
+                raise DeviceTimeout("one job followed the other without end", delivery=Delivery.DELIVERED)
+            kept, first = further, 0.0
+            deadline = await self._ctx.checkpoint(call, kept.encoded())
+
+    async def _taken(
+        self, req: DeviceRequest, job: str, slot: Slot, first: float | None = None
+    ) -> DeviceResponse:
+        """The upstream holds the job: noted before anything else."""
+        self._lost.know(job)
+        # The lane goes on within the checkpoint, and shall find the slot free.
+        slot.free()
+        kept = Note(job)
+        deadline = await self._ctx.checkpoint(req.call_id, kept.encoded())
+        return await self.hold(req.call_id, kept, deadline, first)
+
+    async def _send(self, change: _Change, until: float) -> Answer:
+        req = change.req
+        headers = {"Accept": req.accept or JSON}
+        if req.content_type or req.payload:
+            headers["Content-Type"] = req.content_type or JSON
+        for name in filter(None, (self._shape.key, self._call_id)):
+            headers[name] = req.call_id
+        return await self._upstream.ask(req.method, change.path, until, headers=headers, body=req.payload)
+
+    def _job(self, change: _Change, answer: Answer) -> str | None:
+        return job_of(self._shape, answer, self._upstream.url(change.path))
+
+    @property
+    def query(self) -> str:
+        """What makes a job of a change."""
+        return self._shape.query
+
+    def health(self) -> dict[str, Any]:
+        """How many jobs are open, and what asking after them cost."""
+        return {"jobs": len(self.jobs), "polls": self.jobs.polls, "rounds": self.jobs.rounds}
+
+
+class _Change:
+    """A change as it goes out. Raises BadRequest (NOT_SENT) for what is no target."""
+
+    __slots__ = ("path", "req", "sent_at")
+
+    def __init__(self, submits: Submits, req: DeviceRequest, prefix: str, sent_at: datetime) -> None:
+        self.req = req
+        self.path = path_of(prefix, req.target, req.query, submits.query)
+        self.sent_at = sent_at

@@ -1,0 +1,193 @@
+"""The door: sockets with and without TLS, and from a CONNECT to an admitted device or to a refusal."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import ssl
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from adapters.mqtt import codec, topics, wire
+from adapters.mqtt.codec import Connect
+from adapters.mqtt.connection import Connection
+from adapters.mqtt.settings import MqttSettings
+from adapters.mqtt.topics import Name
+from hub.model.errors import HubError
+from hub.ports.adapter import AdapterContext, Admission
+
+if TYPE_CHECKING:
+    from adapters.mqtt.adapter import MqttAdapter
+
+BACKLOG = 1024
+KEY_PREFIX = "ak_"
+# How a server of 3.1.1 tells a client of MQTT 5 that it is too new (MQTT 5, 3.2.2.2).
+_TOO_NEW = bytes((codec.CONNACK << 4, 3, 0, 0x84, 0))
+
+log = logging.getLogger("hub.adapter.mqtt")
+
+
+class Door:
+    """The listening sockets of one adapter and the connections that came through them."""
+
+    def __init__(self, adapter: MqttAdapter, settings: MqttSettings) -> None:
+        self.settings = settings
+        self.connections: set[Connection] = set()
+        self.refused = 0
+        self.ports: dict[str, int] = {}
+        self._adapter = adapter
+        self._servers: list[asyncio.Server] = []
+        self._ctx: AdapterContext | None = None
+        self._nobody = asyncio.Event()
+
+    @property
+    def full(self) -> bool:
+        """Whether no further connection is taken."""
+        return len(self.connections) >= self.settings.connections
+
+    async def open(self, ctx: AdapterContext) -> None:
+        """Listen. Raises OSError for a port that is taken or a certificate that cannot be read."""
+        self._ctx = ctx
+        loop = asyncio.get_running_loop()
+        tls: ssl.SSLContext | None = None
+        if self.settings.tls_port >= 0:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.minimum_version = ssl.TLSVersion.TLSv1_2
+            tls.load_cert_chain(self.settings.certificate, self.settings.key)
+        wanted: list[tuple[str, int, dict[str, Any]]] = []
+        if self.settings.port >= 0:
+            wanted.append(("mqtt", self.settings.port, {}))
+        if tls is not None:
+            patience = self.settings.connect_time.total_seconds()
+            wanted.append(("mqtts", self.settings.tls_port, {"ssl": tls, "ssl_handshake_timeout": patience}))
+        try:
+            for name, port, more in wanted:
+                make: Callable[[], Connection] = lambda: Connection(self, ctx)  # noqa: E731
+                server = await loop.create_server(make, self.settings.host, port, backlog=BACKLOG, **more)
+                self._servers.append(server)
+                self.ports[name] = server.sockets[0].getsockname()[1]
+        except OSError:
+            self._unlisten()
+            raise
+
+    async def close(self, grace: float) -> None:
+        """Send everybody away and wait until what they told is dealt with, at most for `grace`."""
+        ctx, self._ctx = self._ctx, None
+        self._unlisten()
+        if ctx is None:
+            return
+        for connection in list(self.connections):
+            connection.close("the hub stops")
+        with anyio.CancelScope() as scope:
+            limit = ctx.clock.call_at(ctx.clock.monotonic() + grace, scope.cancel)
+            try:
+                await self.empty()
+            finally:
+                limit.cancel()
+        for connection in list(self.connections):
+            connection.abort()
+
+    def _unlisten(self) -> None:
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+
+    async def empty(self) -> None:
+        """Return when no connection is left."""
+        while self.connections:
+            self._nobody.clear()
+            await self._nobody.wait()
+
+    # -- connections ----------------------------------------------------------------------------
+
+    def opened(self, connection: Connection) -> bool:
+        """Count a connection in; False when there is no room for it."""
+        if self._ctx is None or self.full:
+            self.refused += 1
+            return False
+        self.connections.add(connection)
+        return True
+
+    def gone(self, connection: Connection) -> None:
+        """A connection is over."""
+        self.connections.discard(connection)
+        if not self.connections:
+            self._nobody.set()
+        session, ctx = connection.session, self._ctx
+        if session is not None:
+            self._adapter.shed_session(session)
+            if ctx is not None:
+                left = self._adapter.left(session, list(session.routes.values()))
+                ctx.spawn(left, name=f"{ctx.name}-left")
+            else:
+                self._adapter.abandon(session)
+
+    async def greet(self, connection: Connection, hello: Connect) -> None:
+        """Answer a CONNECT."""
+        ctx = self._ctx
+        if ctx is None:
+            connection.close("the hub stops")
+            return
+        if hello.level != codec.LEVEL:
+            connection.send(_TOO_NEW if hello.level > codec.LEVEL else codec.encode(codec.ConnAck(codec.BAD_LEVEL)))
+            connection.close("another version of MQTT")
+            return
+        name, verdict = await self._admit(ctx, hello)
+        if connection.ended:
+            return
+        if name is None or not isinstance(verdict, Admission):
+            self.refused += 1
+            connection.send(codec.encode(codec.ConnAck(codec.BAD_CREDENTIALS)))
+            connection.close("not admitted")
+            return
+        longest = self.settings.keep_alive.total_seconds()
+        keep_alive = min(float(hello.keep_alive), longest) if hello.keep_alive else longest
+        session = self._adapter.session(connection, name, verdict)
+        connection.session = session
+        if verdict.grant is not None:
+            connection.serve(session, keep_alive)
+            session.welcome()
+            session.tell(name, topics.ACTIVATE, _activation(name, verdict), session=True)
+            return
+        try:
+            await self._adapter.arrived(session, name, verdict, _boot(hello.client_id))
+        except HubError as failure:
+            log.warning("a device could not be let in: %s", failure)
+            connection.send(codec.encode(codec.ConnAck(codec.UNAVAILABLE)))
+            connection.close("the hub could not store its coming")
+            return
+        if session.welcome():
+            connection.serve(session, keep_alive)
+
+    @staticmethod
+    async def _admit(ctx: AdapterContext, hello: Connect) -> tuple[Name | None, object]:
+        """Ask the hub who this is: by a signature, or by an API key in the password."""
+        try:
+            password = (hello.password or b"").decode()
+        except UnicodeDecodeError:
+            return None, None
+        if password.startswith(KEY_PREFIX):
+            device, _, product = (hello.username or "").partition("&")
+            if not topics.is_key(product) or not topics.is_key(device):
+                return None, None
+            return (product, device), await ctx.admit("key", device, password)
+        sign = wire.sign_in(hello.client_id, hello.username or "", password)
+        if sign is None:
+            return None, None
+        return sign.device, await ctx.admit(sign.kind, sign.identity, sign.proof)
+
+
+def _boot(client_id: str) -> str:
+    # Devices of the vendor's SDK keep their client id, with its time, as long as they run.
+    return hashlib.sha256(client_id.encode()).hexdigest()[:16]
+
+
+def _activation(name: Name, admission: Admission) -> bytes:
+    product, device = name
+    params = {
+        "assetId": admission.device_id, "productKey": product, "deviceKey": device, "deviceSecret": admission.grant,
+    }
+    return wire.request("1", topics.ACTIVATE, params)

@@ -1,0 +1,192 @@
+"""What devices ask of the hub: posts, events and raw data become notifications; attributes and tags are stored.
+
+Nothing is answered or acknowledged before the hub holds it. What is not offered is refused at once, since devices
+of the vendor's SDK wait half a minute for an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from adapters.mqtt import topics, wire
+from adapters.mqtt.codec import Publish
+from adapters.mqtt.gateway import Gateway
+from adapters.mqtt.registration import Facts, Registration
+from adapters.mqtt.settings import MqttSettings
+from adapters.mqtt.topics import Topic
+from hub.ports.adapter import AdapterContext, DeviceEvent, EventKind, Remembers
+
+if TYPE_CHECKING:
+    from adapters.mqtt.session import Session
+
+RAW = "/raw"
+MOST_POINTS = 1000
+
+Value = tuple[str, bytes, str]
+"""Path, payload and content type of something that a device told."""
+
+
+class Refused(Exception):
+    """A request that is answered with a code of its own; it is acknowledged all the same."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Inbound:
+    """Deals with the requests of all devices; within a connection one after the other."""
+
+    def __init__(self, ctx: AdapterContext, settings: MqttSettings, gateway: Gateway) -> None:
+        self._ctx = ctx
+        self._settings = settings
+        self._gateway = gateway
+
+    async def request(self, session: Session, registration: Registration, topic: Topic, message: Publish) -> None:
+        """One request; answered and acknowledged at its end. Raises StorageFailed, and then it is neither."""
+        if topic.purpose == topics.UP_RAW and not topic.session:
+            await self._tell(registration, [(RAW, message.payload, "application/octet-stream")])
+            session.answer(message, b"")
+            session.acknowledge(message)
+            return
+        body = wire.object_of(message.payload)
+        id = "" if body is None else body.get("id", "")
+        try:
+            if body is None:
+                code = wire.NOT_JSON if message.payload else wire.EMPTY
+                raise Refused(code, "a message is a JSON object")
+            said = wire.answer(id, wire.OK, data=await self._dealt(session, registration, topic, body))
+        except Refused as refused:
+            said = wire.answer(id, refused.code, str(refused))
+        session.answer(message, said)
+        session.acknowledge(message)
+
+    async def _dealt(
+        self, session: Session, registration: Registration, topic: Topic, body: Mapping[str, Any]
+    ) -> Any:
+        purpose, params = topic.purpose, body.get("params")
+        event = topics.event_of(purpose)
+        if topic.session:
+            if registration is session.own and purpose in self._gateway.session_purposes:
+                return _unless_refused(await self._gateway.session_request(session, registration, purpose, params))
+        elif purpose in topics.POSTS:
+            return await self._posted(session, registration, params)
+        elif event is not None:
+            await self._tell(registration, [(f"/event/{event}", orjson.dumps(_member(params, "events")), wire.JSON)])
+            return None
+        elif purpose.startswith(("thing/attribute/", "thing/tag/")):
+            return await self._facts(registration, purpose, params)
+        elif purpose.startswith("thing/topo/") and registration is session.own:
+            verb = purpose.removeprefix("thing/topo/")
+            if verb in self._gateway.topology_verbs:
+                return _unless_refused(await self._gateway.topology(session, registration, verb, params))
+        raise Refused(wire.NOT_ALLOWED, "topic not allowed")
+
+    # -- posts ----------------------------------------------------------------------------------
+
+    async def _posted(self, session: Session, registration: Registration, params: Any) -> None:
+        """The points of one post; a batch may hold posts of the sub-devices behind this connection."""
+        parts: list[tuple[Registration, list[Value]]] = []
+        for part in params if isinstance(params, list) else [params]:
+            if not isinstance(part, dict):
+                raise Refused(wire.PARAMETER, "params are objects")
+            of = registration
+            if "productKey" in part or "deviceKey" in part:
+                found = session.routes.get((str(part.get("productKey")), str(part.get("deviceKey"))))
+                if found is None:
+                    raise Refused(wire.NOT_OF_GATEWAY, "the device is not logged in here")
+                of = found
+            points = _member(part, "measurepoints")
+            if not isinstance(points, dict) or not all(topics.is_service(point) for point in points):
+                raise Refused(wire.PARAMETER, "measurepoints are an object of points")
+            values = [(f"/measurepoint/{point}", orjson.dumps(value), wire.JSON) for point, value in points.items()]
+            parts.append((of, values))
+        if sum(len(values) for _, values in parts) > MOST_POINTS:
+            raise Refused(wire.PARAMETER, f"at most {MOST_POINTS} points in a post")
+        for of, values in parts:
+            await self._tell(of, values)
+
+    async def _tell(self, registration: Registration, values: list[Value]) -> None:
+        """Hand values to the hub, those of one post together."""
+        if not values:
+            return
+        age = self._settings.max_age or None
+        now = self._ctx.clock.monotonic()
+        observed = any(path in registration.observations for path, _, _ in values)
+        attrs: dict[str, Any] = {"observed": observed, "max_age": age}
+        if len(values) == 1:
+            target, payload, content_type = values[0]
+            event = DeviceEvent(
+                EventKind.NOTIFICATION, registration.address, now, target, payload, content_type, attrs=attrs
+            )
+        else:
+            attrs["values"] = tuple(values)
+            event = DeviceEvent(EventKind.NOTIFICATION, registration.address, now, attrs=attrs)
+        await self._ctx.accept(event)
+
+    # -- attributes and tags --------------------------------------------------------------------
+
+    async def _facts(self, registration: Registration, purpose: str, params: Any) -> Any:
+        _, what, verb = purpose.split("/", 2)
+        facts = registration.facts
+        held = facts.attributes if what == "attribute" else facts.tags
+        if verb == "query":
+            names = _names(what, params)
+            return {name: held[name] for name in names if name in held} if names else dict(held)
+        if verb == "update":
+            changed = {**held, **_updates(what, params)}
+        elif verb == "delete":
+            names = _names(what, params)
+            changed = {name: value for name, value in held.items() if name not in names}
+        else:
+            raise Refused(wire.NOT_ALLOWED, "topic not allowed")
+        if what == "attribute":
+            facts = Facts(changed, facts.tags, facts.subs)
+        else:
+            facts = Facts(facts.attributes, changed, facts.subs)
+        if len(orjson.dumps([facts.attributes, facts.tags])) > self._settings.attributes:
+            raise Refused(wire.PARAMETER, f"attributes and tags have at most {self._settings.attributes} bytes")
+        await keep(self._ctx, registration, facts)
+        return None
+
+
+async def keep(ctx: AdapterContext, registration: Registration, facts: Facts) -> None:
+    """Store the facts of a device; true once they are on disk. Raises StorageFailed."""
+    if isinstance(ctx, Remembers):
+        await ctx.remember(registration.address, facts.pack())
+    registration.facts = facts
+
+
+def _member(params: Any, name: str) -> Any:
+    if not isinstance(params, dict) or name not in params:
+        raise Refused(wire.PARAMETER, f"params have {name}")
+    return params[name]
+
+
+def _updates(what: str, params: Any) -> dict[str, Any]:
+    if what == "attribute":
+        values = _member(params, "attributes")
+        if not isinstance(values, dict):
+            raise Refused(wire.PARAMETER, "attributes are an object")
+        return values
+    tags = params if isinstance(params, list) else None
+    if tags is None or not all(isinstance(tag, dict) and isinstance(tag.get("tagKey"), str) for tag in tags):
+        raise Refused(wire.PARAMETER, "tags are a list of tagKey and tagValue")
+    return {tag["tagKey"]: tag.get("tagValue") for tag in tags}
+
+
+def _names(what: str, params: Any) -> list[str]:
+    names = _member(params, "attributes" if what == "attribute" else "tags")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise Refused(wire.PARAMETER, "names are a list of texts")
+    return names
+
+
+def _unless_refused(answer: Any) -> Any:
+    """The data of an answer of the gateway's; a pair of code and text is a refusal."""
+    if isinstance(answer, tuple):
+        raise Refused(*answer)
+    return answer

@@ -1,0 +1,171 @@
+"""The vendor's device SDK, unmodified, dials in to the hub: commands, posts, attributes, gateways, a restart."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from tests.interop.enos_mqtt_sdk.conftest import PRODUCT, SECRET, Plant
+
+TSL = "enos.message.upstream.tsl"
+
+
+@pytest.fixture(scope="module")
+def pump(plant: Plant) -> Plant:
+    """The plant with a device that is there."""
+    plant.device("pump")
+    return plant
+
+
+def payload(view: dict[str, Any]) -> Any:
+    """The payload of a call's outcome, which must be JSON."""
+    outcome = view["outcome"]
+    text = outcome["payload"]
+    if outcome.get("payload_encoding") == "base64":
+        text = base64.b64decode(text)
+    return json.loads(text) if isinstance(text, str | bytes) else text
+
+
+def test_a_service_is_invoked_and_its_output_comes_back(pump: Plant) -> None:
+    view = pump.call("pump", method="INVOKE", uri="add", args={"a": 2, "b": 3})
+
+    assert view["state"] == "done", view
+    assert (view["outcome"]["status"], payload(view)) == (200, {"sum": 5})
+
+
+def test_what_a_device_says_of_itself_is_told(pump: Plant) -> None:
+    for service, status, code in (("unheard-of", 500, 2001), ("raises", 500, 500), ("forgetful", 200, 0)):
+        view = pump.call("pump", method="POST", uri=f"/service/{service}")
+
+        assert (view["outcome"]["status"], view["outcome"]["native"]["code"]) == (status, code), view
+
+
+def test_a_point_is_set_and_read(pump: Plant) -> None:
+    assert pump.call("pump", method="PUT", uri="/measurepoint/speed", payload="900")["outcome"]["status"] == 200
+    view = pump.call("pump", method="GET", uri="/measurepoint/speed")
+
+    assert (view["outcome"]["status"], payload(view)) == (200, 900)
+    assert ("set", {"speed": 900}) in pump.peer("list(seen)")
+
+
+def test_a_point_that_there_is_not_is_not_found(pump: Plant) -> None:
+    assert pump.call("pump", method="GET", uri="/measurepoint/nothing")["outcome"]["status"] == 404
+
+
+def test_a_service_that_never_answers_ends_as_unknown(pump: Plant) -> None:
+    view = pump.call("pump", method="INVOKE", uri="mute", timeout=1)
+
+    assert (view["outcome"]["status"], view["outcome"]["error"]) == (504, "OUTCOME_UNKNOWN")
+
+
+def test_posts_are_answered_at_once_and_what_is_not_offered_is_refused_at_once(pump: Plant) -> None:
+    posted = pump.peer(
+        f"from {TSL}.MeasurepointPostRequest import MeasurepointPostRequest\n"
+        "asked(pump, MeasurepointPostRequest.builder().add_measurepoint('temp', 21.5).add_measurepoint('rpm', 3).build())"
+    )
+    event = pump.peer(
+        f"from {TSL}.EventPostRequest import EventPostRequest\n"
+        "asked(pump, EventPostRequest.builder().set_event_identifier('hot').add_value('temp', 99).build())"
+    )
+    raw = pump.peer(
+        f"from {TSL}.ModelUpRawRequest import ModelUpRawRequest\n"
+        "pump.publish(ModelUpRawRequest.builder().set_payload(b'\\x00raw').build()) is not None"
+    )
+    refused = pump.peer(
+        f"from {TSL}.TslTemplateGetRequest import TslTemplateGetRequest\n"
+        "asked(pump, TslTemplateGetRequest.builder().build())"
+    )
+
+    assert (posted[0], event[0], raw, refused[0]) == (200, 200, True, 1009)
+
+
+def test_attributes_and_tags_are_stored(pump: Plant) -> None:
+    updated = pump.peer(
+        f"from {TSL}.AttributeUpdateRequest import AttributeUpdateRequest\n"
+        f"from {TSL}.AttributeQueryRequest import AttributeQueryRequest\n"
+        f"from {TSL}.AttributeDeleteRequest import AttributeDeleteRequest\n"
+        "asked(pump, AttributeUpdateRequest.builder().add_attribute('a', 1).add_attribute('b', [2]).build())"
+    )
+    everything = pump.peer("asked(pump, AttributeQueryRequest.builder().query_all().build())")
+    pump.peer("asked(pump, AttributeDeleteRequest.builder().delete_attribute('a').build())")
+    rest = pump.peer("asked(pump, AttributeQueryRequest.builder().query_all().build())")
+    pump.peer(
+        "from enos.message.upstream.tag.TagUpdateRequest import TagUpdateRequest\n"
+        "from enos.message.upstream.tag.TagQueryRequest import TagQueryRequest\n"
+        "asked(pump, TagUpdateRequest.builder().add_tag('where', 'cellar').build())"
+    )
+    tags = pump.peer("asked(pump, TagQueryRequest.builder().query_all().build())")
+
+    assert (updated[0], everything, rest) == (200, (200, {"a": 1, "b": [2]}), (200, {"b": [2]}))
+    assert tags == (200, {"where": "cellar"})
+
+
+def test_a_wrong_secret_is_kept_out(plant: Plant) -> None:
+    plant.peer(f"stranger = device({plant.url!r}, {PRODUCT!r}, 'stranger', 'another secret')")
+
+    assert not plant.peer("connected(stranger, 3)")
+    plant.peer("stranger.close()")
+
+
+def test_a_device_is_activated_by_its_products_secret(plant: Plant) -> None:
+    secret = plant.peer(f"activated({plant.url!r}, {PRODUCT!r}, 's3cret-of-product', 'fresh')")
+    assert secret, plant.peer.complaints[-2000:]
+
+    plant.device("fresh", secret)
+
+    assert payload(plant.call("fresh", method="INVOKE", uri="add", args={"a": 1, "b": 1})) == {"sum": 2}
+    assert plant.peer(f"activated({plant.url!r}, {PRODUCT!r}, 'wrong', 'other')") is None
+
+
+def test_sub_devices_are_called_over_their_gateway(plant: Plant) -> None:
+    plant.device("gateway")
+    plant.peer(
+        "from enos.message.upstream.topo.SubDeviceInfo import SubDeviceInfo\n"
+        "from enos.message.upstream.topo.TopoAddRequest import TopoAddRequest\n"
+        "from enos.message.upstream.topo.TopoGetRequest import TopoGetRequest\n"
+        "from enos.message.upstream.topo.TopoDeleteRequest import TopoDeleteRequest\n"
+        "from enos.message.upstream.status.SubDeviceLoginRequest import SubDeviceLoginRequest\n"
+        "from enos.message.upstream.status.SubDeviceLogoutRequest import SubDeviceLogoutRequest\n"
+        "from enos.message.upstream.status.SubDeviceLoginBatchRequest import SubDeviceLoginBatchRequest\n"
+        f"add = lambda name, secret: TopoAddRequest.builder().add_sub_device(SubDeviceInfo({PRODUCT!r}, name, secret))\n"
+        f"login = lambda name: SubDeviceLoginRequest.builder().set_sub_device_info({PRODUCT!r}, name, {SECRET!r})\n"
+    )
+    assert plant.peer("asked(gateway, login('sub1').build())")[0] == 740  # not in the topology yet
+    assert plant.peer("asked(gateway, add('sub1', 'wrong').build())")[0] == 742
+    for name in ("sub1", "sub2"):
+        assert plant.peer(f"asked(gateway, add({name!r}, {SECRET!r}).build())")[0] == 200
+    known = plant.peer("asked(gateway, TopoGetRequest.builder().build())")
+    assert [sub["deviceKey"] for sub in known[1]] == ["sub1", "sub2"]
+    assert plant.peer("asked(gateway, login('sub1').build())")[0] == 200
+    batch = f"SubDeviceLoginBatchRequest.builder().add_sub_device_info({PRODUCT!r}, 'sub2', {SECRET!r}).build()"
+    assert plant.peer(f"asked(gateway, {batch})")[0] == 200
+
+    for name in ("sub1", "sub2"):
+        assert payload(plant.call(name, method="INVOKE", uri="add", args={"a": 1, "b": 2})) == {"sum": 3}
+
+    logout = f"SubDeviceLogoutRequest.builder().set_sub_product_key({PRODUCT!r}).set_sub_device_key('sub1').build()"
+    assert plant.peer(f"asked(gateway, {logout})")[0] == 200
+    view = plant.call("sub1", method="INVOKE", uri="add", args={"a": 1, "b": 2}, expiry=1)
+    assert view["outcome"]["status"] in (429, 503), view
+
+
+def test_a_call_ends_by_the_late_answer_after_the_hub_was_killed_and_is_published_once(plant: Plant) -> None:
+    plant.device("late")
+    plant.peer("go.clear()")
+    body = {"method": "INVOKE", "uri": "slow", "args": {"n": 77}, "timeout": 60}
+    view = plant.hub.ask("POST", "v1/devices/late/calls", body)
+    plant.peer("import time\nwhile ('slow', {'n': 77}) not in seen: time.sleep(0.02)")
+
+    plant.hub.kill()
+    plant.hub.start()
+    assert plant.peer("connected(late, 30)", 40)
+    plant.peer("go.set()")
+    done = plant.hub.ask("GET", f"v1/calls/{view['id']}")
+    while done["state"] != "done":
+        done = plant.hub.ask("GET", f"v1/calls/{view['id']}")
+
+    assert (done["outcome"]["status"], payload(done)) == (200, {"late": True}), done
+    assert plant.peer("seen.count(('slow', {'n': 77}))") == 1
