@@ -28,6 +28,8 @@ from hub.dialects.enos.routes import routes as enos_routes
 from hub.dialects.enos.sign_in import Tokens
 from hub.dialects.enos.stream import message as control_message
 from hub.dialects.enos.waiting import Waiting as EnosWaiting
+from hub.dialects.native.problem import refused_unread
+from hub.dialects.native.routes import PREFIX as NATIVE
 from hub.dialects.native.routes import routes as native_routes
 from hub.dialects.pelion.channel_service import ChannelService
 from hub.dialects.pelion.routes import routes as pelion_routes
@@ -143,6 +145,10 @@ class App:
             told.update(adapter.health().get("ports") or {})
         return told
 
+    def worded(self, path: str, status: int) -> tuple[str, bytes] | None:
+        """How the server's own refusals are told on a path: a problem where the native API is, else in words."""
+        return refused_unread(status) if (path + "/").startswith(NATIVE + "/") else None
+
     def said_ready(self, places: str) -> None:
         """Log that the hub answers now, and where."""
         log.info("ready on %s", places)
@@ -153,7 +159,10 @@ class App:
     def _routes(self, adapters: Mapping[str, tuple[Any, Any]]) -> list[BaseRoute]:
         ops = self.settings.ops
         token = metrics_token(self.settings, self._environ)
-        operators = Ops(self.hub, lambda: len(self.listening.openings), metrics=ops.metrics, metrics_token=token)
+        operators = Ops(
+            self.hub, lambda: len(self.listening.openings),
+            metrics=ops.metrics, metrics_open=ops.metrics_open, metrics_token=token,
+        )
         routes = operators.routes()
         for adapter, _ in adapters.values():
             if isinstance(adapter, ServesAsgi):

@@ -42,6 +42,7 @@ from hub.settings.contradictions import (
     signing_secret,
     user_password,
 )
+from hub.settings.exposed import exposed
 from hub.settings.schema import DeviceTable, Settings, SettingsError
 
 _log = logging.getLogger("hub.declared")
@@ -62,6 +63,8 @@ class Declared:
     async def bring(self) -> None:
         """Make the directory agree with the configuration. Raises SettingsError where an item of the data folder
         stands in the way, StorageFailed."""
+        for line in exposed(self._settings):
+            _log.warning("%s", line)
         await self._accounts()
         await self._applications()
         await self._keys()

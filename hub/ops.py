@@ -13,17 +13,28 @@ from starlette.routing import BaseRoute, Route
 
 from hub import __version__
 from hub.core.hub import Hub, HubState
+from hub.delivery.request import request_key
 from hub.metrics import CONTENT_TYPE, Metrics
+from hub.model.errors import NotAllowed, Refusal
+from hub.model.principal import Scope
 
 
 class Ops:
-    """The routes of one hub. `metrics_token`: what `/metrics` asks for; None leaves it open, `metrics` False away."""
+    """The routes of one hub. `/metrics` is for keys with the scope admin and for whoever shows `metrics_token`;
+    `metrics_open` opens it to everybody unless there is a token, `metrics` False leaves it away."""
 
     def __init__(
-        self, hub: Hub, listeners: Callable[[], int], *, metrics: bool = True, metrics_token: str | None = None
+        self,
+        hub: Hub,
+        listeners: Callable[[], int],
+        *,
+        metrics: bool = True,
+        metrics_open: bool = False,
+        metrics_token: str | None = None,
     ) -> None:
         self._hub = hub
         self._metrics = Metrics(hub, listeners) if metrics else None
+        self._open = metrics_open and metrics_token is None
         self._token = metrics_token
 
     def routes(self) -> list[BaseRoute]:
@@ -55,10 +66,21 @@ class Ops:
     async def metrics(self, request: Request) -> Response:
         """The counters as text."""
         assert self._metrics is not None
-        shown = request.headers.get("authorization", "")
-        if self._token is not None and not hmac.compare_digest(shown.encode(), f"Bearer {self._token}".encode()):
-            return PlainTextResponse("not authenticated\n", 401, {**_NOT_KEPT, "www-authenticate": "Bearer"})
+        if not self._open:
+            try:
+                self._let_in(request)
+            except Refusal as refusal:
+                headers = {**_NOT_KEPT, "www-authenticate": "Bearer"} if refusal.status == 401 else _NOT_KEPT
+                return PlainTextResponse(f"{refusal}\n", refusal.status, headers)
         return Response(self._metrics.text(), 200, _NOT_KEPT, CONTENT_TYPE)
+
+    def _let_in(self, request: Request) -> None:
+        """Whether the bearer may read the metrics. Raises Refusals."""
+        shown = request.headers.get("authorization", "").encode()
+        if self._token is not None and hmac.compare_digest(shown, f"Bearer {self._token}".encode()):
+            return
+        if not self._hub.access.authenticate(request_key(request.scope)).may(Scope.ADMIN):
+            raise NotAllowed("the key needs the scope admin")
 
     def reasons(self) -> list[str]:
         """Why no calls are taken; empty when they are. An adapter that is down stops nobody else: not a reason."""

@@ -177,8 +177,8 @@ def configured(app: App, limits: Limits) -> uvicorn.Config:
     """How uvicorn runs for us: our two protocol classes, no compression, no proxies believed, no logging of its own."""
     return uvicorn.Config(
         app.asgi,
-        http=http_protocol(limits),
-        ws=websocket_protocol(limits),
+        http=http_protocol(limits, app.worded),
+        ws=websocket_protocol(limits, app.worded),
         ws_max_size=limits.message,
         ws_ping_interval=limits.ping.total_seconds(),
         ws_ping_timeout=limits.pong.total_seconds(),

@@ -29,7 +29,7 @@ from hub.model.errors import HubError, NotAuthenticated, NotFound, Refusal
 from hub.model.event import ChannelInfo, Event, EventDraft, EventKind, Gap, Page, Position
 from hub.model.principal import Principal, Scope
 from hub.ports.clock import Clock, SystemClock
-from hub.server.http import http_protocol
+from hub.server.http import Worded, http_protocol, in_words
 from hub.server.websocket import websocket_protocol
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -273,6 +273,7 @@ async def served(
     clock: Clock | None = None,
     routes: Callable[[Listening], Sequence[BaseRoute]] | None = None,
     own_classes: bool = True,
+    worded: Worded = in_words,
     connections: int = 4096,
 ) -> AsyncIterator[Served]:
     """The stream on a real uvicorn, on a free port of this machine."""
@@ -296,8 +297,8 @@ async def served(
     )
     config = uvicorn.Config(
         app,
-        http=http_protocol(limits) if own_classes else "httptools",
-        ws=websocket_protocol(limits) if own_classes else "websockets-sansio",
+        http=http_protocol(limits, worded) if own_classes else "httptools",
+        ws=websocket_protocol(limits, worded) if own_classes else "websockets-sansio",
         ws_per_message_deflate=False,
         access_log=False,
         log_config=None,

@@ -1,13 +1,14 @@
 """The jobs that one upstream holds, asked after by one questioner for everybody who waits.
 
 A job is due when its upstream said so (Retry-After, its own estimate), else after a pause that grows while it stays at
-work. One question is under way at a time, many jobs in each where the upstream can answer that, and between two rounds
-lies the interval of the settings.
+work. One question is under way at a time, as many jobs in each as fit where the upstream can answer that, and between
+two rounds lies the interval of the settings.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import logging
 import random
 from datetime import datetime, timedelta
@@ -150,7 +151,8 @@ class Jobs:
         job.hinted = told.again is not None
         if told.again is not None:
             job.due = asked_at + max(LEAST_PAUSE, min(told.again, MOST_PAUSE))
-        else:
+        elif job.due <= asked_at + job.pause * TOGETHER:
+            # One that was only asked along keeps its turn.
             job.pause = min(self._most_pause, job.pause * GROWTH)
             job.due = asked_at + job.pause * self._chance.uniform(1 - JITTER, 1 + JITTER)
 
@@ -167,6 +169,7 @@ class Jobs:
     async def _round(self) -> None:
         now = self._clock.monotonic()
         due = [job for job in self._jobs.values() if self._due(job) <= now or self._nearly(job, now)]
+        self._fill(due)
         self._asked_at = now
         self.rounds += 1
         index = 0
@@ -176,6 +179,14 @@ class Jobs:
             if not await self._ask([job for job in chunk if job.answers]):
                 return
             index += len(chunk)
+
+    def _fill(self, due: list[Job]) -> None:
+        """A question that is asked anyway costs no more with other jobs in it: those that are due next."""
+        room = -len(due) % self._batch
+        if due and room:
+            asked = set(due)
+            others = (job for job in self._jobs.values() if job not in asked and not job.hinted)
+            due += heapq.nsmallest(room, others, key=_by_due)
 
     def _nearly(self, job: Job, now: float) -> bool:
         return not job.hinted and job.due <= now + job.pause * TOGETHER
@@ -297,6 +308,10 @@ class Jobs:
 def _fail(answer: asyncio.Future[Told], why: str) -> None:
     if not answer.done():
         answer.set_exception(DeviceTimeout(why, delivery=Delivery.DELIVERED))
+
+
+def _by_due(job: Job) -> float:
+    return job.due
 
 
 def _plain(ref: str) -> bool:

@@ -194,7 +194,7 @@ class Rig:
         try:
             await self.adapter.call(call())
         except Exception as error:
-            assert getattr(error, "code", "") == "UNREACHABLE", error
+            assert getattr(error, "code", "") in ("UNREACHABLE", "NOT_CONNECTED"), error
 
     async def interrupt(self) -> None:
         """Cut all devices off at once."""

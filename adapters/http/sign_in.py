@@ -21,6 +21,10 @@ REFUSED_FOR = 30.0
 Ask = Callable[[Mapping[str, str]], Awaitable[Answer]]
 
 
+class SignInRefused(Unreachable):
+    """The upstream does not know the hub by what it shows: waiting does not help, somebody has to see to it."""
+
+
 class SignIn:
     """What a request carries to show who asks. `secret` looks a reference up; `ask` sends the sign-in itself."""
 
@@ -84,12 +88,12 @@ class SignIn:
         now = self._clock.monotonic()
         if now < self._refused_until:
             wait = self._refused_until - now
-            raise Unreachable("the sign-in was refused", delivery=Delivery.NOT_SENT, retry_after=wait)
+            raise SignInRefused("the sign-in was refused", delivery=Delivery.NOT_SENT, retry_after=wait)
         answer = await self._ask({"Authorization": self._basic()})
         if answer.status in (401, 403):
             self.refused = True
             self._refused_until = now + REFUSED_FOR
-            raise Unreachable("the sign-in was refused", delivery=Delivery.NOT_SENT, retry_after=REFUSED_FOR)
+            raise SignInRefused("the sign-in was refused", delivery=Delivery.NOT_SENT, retry_after=REFUSED_FOR)
         if not 200 <= answer.status < 300:
             raise Unreachable(f"the sign-in was answered with {answer.status}", delivery=Delivery.NOT_SENT)
         self.refused = False

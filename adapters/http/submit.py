@@ -15,11 +15,20 @@ from adapters.http.lost import Lost
 from adapters.http.note import Note
 from adapters.http.settings import HttpSettings
 from adapters.http.shape import JobShape
+from adapters.http.sign_in import SignInRefused
 from adapters.http.slots import Slot
 from adapters.http.told import Ended, Further, job_of
 from adapters.http.upstream import Upstream
 from adapters.http.wire import Answer, path_of, response_of, retry_after
-from hub.ports.adapter import AdapterContext, Delivery, DeviceRequest, DeviceResponse, DeviceTimeout, NotConnected
+from hub.ports.adapter import (
+    AdapterContext,
+    Delivery,
+    DeviceRequest,
+    DeviceResponse,
+    DeviceTimeout,
+    NotConnected,
+    Unreachable,
+)
 
 BUSY_PAUSE = 5.0
 """Seconds to the next try where an upstream says that it is busy, and not for how long."""
@@ -55,6 +64,11 @@ class Submits:
             if error.delivery is Delivery.NOT_SENT or self._upstream.stopping:
                 raise
             return await self.find(req, prefix, change.sent_at, slot)
+        except SignInRefused:
+            raise
+        except Unreachable as error:
+            # Whoever hands in a job has time: it waits until its upstream is back, and uses up no retry.
+            raise NotConnected(error.detail, delivery=Delivery.NOT_SENT, retry_after=error.retry_after) from error
         if answer.status != 202:
             # It was done at once, or it is refused: both are final, unless the upstream only has too much to do.
             response = response_of(answer, self._ctx.clock.now())

@@ -71,6 +71,7 @@ class Upstream:
                 auto_decompress=False,
                 timeout=_FOREVER,
                 trace_configs=[marks],
+                middlewares=() if reads else (_once,),
             )
 
     async def close(self) -> None:
@@ -221,6 +222,21 @@ class Upstream:
             return ssl.create_default_context(cafile=tls)
         except (OSError, ssl.SSLError) as error:
             raise ValueError(f"upstreams.{self.name}.tls: {tls} cannot be read: {error}") from None
+
+
+class LostConnection(aiohttp.ClientError):
+    """A connection broke after it was made."""
+
+
+async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """The library says a PUT or a DELETE again when its connection breaks. Whether that may be done is not its to know:
+    under another name it leaves the failure alone."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise LostConnection(type(error).__name__) from error
 
 
 async def _mark(session: aiohttp.ClientSession, context: Any, params: Any) -> None:

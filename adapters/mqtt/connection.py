@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from adapters.mqtt import codec
 from adapters.mqtt.codec import Connect, Decoder, Malformed, Packet
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 ROOM = 64
 FIRST_PACKET = 4096
+EARLY_MOST = 64 * 1024
 OUT_MOST = 4 << 20
 STUCK = 30.0
 
@@ -75,8 +76,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A socket was accepted: it has a little time to say who it is."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # Not every loop's transports are of asyncio's own class.
+        self._transport = transport = cast(asyncio.Transport, transport)
         if not self._door.opened(self):
             self.abort()
             return
@@ -89,7 +90,11 @@ class Connection(asyncio.Protocol):
         if self.ended:
             return
         try:
-            self._packets.extend(self._decoder.feed(data))
+            for packet in self._decoder.feed(data):
+                self._packets.append(packet)
+                if isinstance(packet, Connect):
+                    # What follows it may be large, and may come before its answer.
+                    self._decoder.limit = self._door.settings.max_packet
         except Malformed as fault:
             self._fault = str(fault)
         self._heard = self._ctx.clock.monotonic()
@@ -117,10 +122,9 @@ class Connection(asyncio.Protocol):
     # -- for the door and the session -----------------------------------------------------------
 
     def serve(self, session: Session, keep_alive: float) -> None:
-        """The device is let in: larger packets are taken from now on, and it must give signs of life."""
+        """The device is let in: what it says is heard from now on, and it must give signs of life."""
         self.session = session
         self._greeting = False
-        self._decoder.limit = self._door.settings.max_packet
         self._limit = keep_alive * 1.5
         self._arm(self._limit)
         self._deal()
@@ -206,7 +210,9 @@ class Connection(asyncio.Protocol):
         if self._fault is not None and not self._greeting:
             self.close(self._fault)
         elif self._greeting:
-            self._hold()
+            # Read on, to notice when it leaves, but keep little for somebody who may not stay.
+            if len(self._packets) >= ROOM or self._decoder.kept >= EARLY_MOST:
+                self._hold()
         elif self._held:
             self._held = False
             if self._transport is not None:

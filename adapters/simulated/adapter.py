@@ -14,10 +14,11 @@ from typing import Any, ClassVar
 from adapters.simulated.array import SimulatedArray
 from adapters.simulated.behaviour import Behaviour, Manner
 from adapters.simulated.device import SimulatedDevice
+from adapters.simulated.enos import SimulatedEnos
 from adapters.simulated.exchange import Exchange, Exchanges
 from adapters.simulated.execution_log import ExecutionLog
 from adapters.simulated.link import Link
-from adapters.simulated.model import MODELS
+from adapters.simulated.model import MODELS, Model
 from adapters.simulated.reports import Reports
 from adapters.simulated.settings import SimulatedSettings, read
 from hub.model.device import ARRAY, Presence
@@ -31,6 +32,7 @@ from hub.ports.adapter import (
     DeviceRequest,
     DeviceResponse,
     DeviceTimeout,
+    KnowsServices,
     NoSuchResource,
     NotConnected,
     Observation,
@@ -68,7 +70,7 @@ class SimulatedAdapter:
             no_response=True,
         )
         self._devices = {
-            entry.address: (SimulatedArray if entry.model.array else SimulatedDevice)(
+            entry.address: _kind(entry.model)(
                 entry.address, entry.model, entry.name, entry.type or (ARRAY if entry.model.array else None)
             )
             for entry in settings.devices
@@ -97,6 +99,8 @@ class SimulatedAdapter:
         self._ctx = ctx
         for device in self._devices.values():
             device.presence = Presence.ONLINE
+            if isinstance(device, SimulatedEnos) and isinstance(ctx, KnowsServices):
+                device.services = ctx.services
             self._link.registered(device)
 
     async def stop(self, grace: float) -> None:
@@ -310,6 +314,12 @@ class SimulatedAdapter:
         """The link to the devices while the adapter is started."""
         assert self._link is not None
         return self._link
+
+
+def _kind(model: Model) -> type[SimulatedDevice]:
+    if model.array:
+        return SimulatedArray
+    return SimulatedEnos if model.enos else SimulatedDevice
 
 
 def _note(job: str, ends_at: datetime, told: DeviceResponse | None = None) -> bytes:

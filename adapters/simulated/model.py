@@ -25,6 +25,7 @@ class Model:
     behaviour: Behaviour = AT_ONCE
     sleep: Sleep | None = None
     array: bool = False
+    enos: bool = False
 
 
 def _points(*points: Point) -> Mapping[str, Point]:
@@ -65,6 +66,7 @@ MODELS: Mapping[str, Model] = MappingProxyType(
             Model("job", behaviour=Behaviour(Manner.JOB)),
             Model("error", behaviour=Behaviour(status=500)),
             Model("array", echo=False, array=True),
+            Model("enos", echo=False, enos=True),
             Model("sleepy", sleep=Sleep(awake=timedelta(seconds=10), asleep=timedelta(seconds=30))),
         )
     }

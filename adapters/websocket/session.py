@@ -124,7 +124,7 @@ class Session:
         self._scope.cancel()
 
     def dismiss(self) -> None:
-        """Send the device away, because the hub does not know it any more; nothing that it told since is acknowledged."""
+        """Send the device away: the hub does not know it any more, so nothing that it told since is acknowledged."""
         self.signed_off = True
         self.close(1008, NOT_ADMITTED)
 

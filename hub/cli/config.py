@@ -18,18 +18,21 @@ def command() -> None:
 @command.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def check(file: Path) -> None:
-    """Say everything that is wrong with FILE (exit 2), or that nothing is (exit 0).
+    """Say everything that is wrong with FILE (exit 2), or that nothing is (exit 0), perhaps with warnings.
 
     Checks keys and types, references between tables, that secrets are there, and the adapters' own settings.
     """
     from hub.plugins import make
     from hub.settings import load
+    from hub.settings.exposed import exposed
 
     with plainly():
         settings = load(file, os.environ)
         broken = make(settings.adapters).broken
         if broken:
             stop(*(f"adapters.{name}: {why}" for name, why in broken.items()))
+        for line in exposed(settings):
+            click.echo(f"hub: warning: {line}", err=True)
         counts = (
             f"{len(getattr(settings, section))} {section}"
             for section in ("accounts", "applications", "keys", "devices", "adapters")

@@ -7,6 +7,7 @@ import shlex
 import socket
 import sys
 from importlib.resources import files
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ def _run(
         "server": {"host": host, "port": port},
         "tls": tls,
         "storage": {"data_dir": str(state.folder.absolute())},
+        "ops": {"metrics_open": _only_here(host) or None},
         "keys": {"dev": {"application": "demo", "scopes": ["admin"], "label": "hub dev", "key": given or state.key()}},
     }
     if flags["keys"]["dev"]["key"] is None:
@@ -99,6 +101,14 @@ def _run(
             running = state.url()
             stop(f"{error}" + (f"; it said that it listens on {running}" if running else ""))
         state.forget_url()
+
+
+def _only_here(host: str) -> bool:
+    """Whether nobody but this machine can reach it; what is open to its user then is not open on a network."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _reachable(listener: socket.socket) -> str:

@@ -17,7 +17,7 @@ _SCOPES = frozenset({Scope.CALL, Scope.LISTEN})
 
 @dataclass(frozen=True, slots=True)
 class Organisation:
-    """An organisation. `opaque_from` are the networks whose token is believed without a look at it, as `application`."""
+    """An organisation. `opaque_from` are the networks whose token is believed unseen; they act as `application`."""
 
     id: str
     account: str

@@ -55,43 +55,31 @@ def reply(
     device_replied: int = -1,
 ) -> dict[str, Any]:
     """A reply: `asked` are the members as the call came, of `wire.Asked.echo`; times are milliseconds."""
-    service = asked.get("service")
-    if asked.get("what") == "set":
-        named = {
-            "requestMethod": "thing.service.measurepoint.set",
-            "setMeasurepointChannelId": asked.get(MEMBER),
-            "measurepointId": service,
-        }
-        times = {"gmtSetMeasurepointRequest": asked.get("at"), "gmtSetMeasurepointReply": replied}
-    else:
-        named = {
-            "requestMethod": None if service is None else f"thing.service.{service}",
-            "controlChannelId": asked.get(MEMBER),
-            "serviceName": asked.get("name"),
-            "serviceId": service,
-            "outputData": {} if output is None else output,
-        }
-        times = {
-            "gmtServiceRequest": asked.get("at"),
-            "gmtServiceReply": replied,
-            "gmtDeviceReply": device_replied,
-        }
-    return {
+    service, setting = asked.get("service"), asked.get("what") == "set"
+    method = None if service is None else f"thing.service.{'measurepoint.set' if setting else service}"
+    members: dict[str, Any] = {
         "requestId": request_id,
         "messageId": message_id,
+        "requestMethod": method,
         "callType": asked.get("type", "ASYNC"),
+        "setMeasurepointChannelId" if setting else "controlChannelId": asked.get(MEMBER),
         "productKey": asked.get("product"),
         "deviceKey": asked.get("key"),
         "assetId": asked.get("asset"),
-        "callbackUrl": asked.get("callback"),
-        "inputData": asked.get("input"),
-        "status": status,
-        "msg": msg,
-        "submsg": submsg,
-        "timeout": asked.get("timeout"),
-        **named,
-        **times,
     }
+    if setting:
+        members["measurepointId"] = service
+    else:
+        members.update(serviceName=asked.get("name"), serviceId=service)
+    members.update(callbackUrl=asked.get("callback"), inputData=asked.get("input"))
+    if not setting:
+        members["outputData"] = {} if output is None else output
+    members.update(status=status, msg=msg, submsg=submsg, timeout=asked.get("timeout"))
+    if setting:
+        members.update(gmtSetMeasurepointRequest=asked.get("at"), gmtSetMeasurepointReply=replied)
+    else:
+        members.update(gmtServiceRequest=asked.get("at"), gmtServiceReply=replied, gmtDeviceReply=device_replied)
+    return members
 
 
 def reply_of(body: Mapping[str, Any]) -> dict[str, Any]:

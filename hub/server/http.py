@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, cast
 
@@ -20,10 +21,22 @@ from uvicorn.server import ServerState
 from hub.core.limits import Limits
 from hub.delivery.sse import ABORT
 
+# What the WebSocket parser takes as a line of a head, less the line's own words.
+WEBSOCKET_LINE = 8192 - 32
 # How long a refused connection is read and thrown away, so that the answer is not lost in a reset.
 LINGER = 2.0
 
 _SECOND = timedelta(seconds=1)
+
+
+Worded = Callable[[str, int], tuple[str, bytes] | None]
+"""How a refusal that the server itself makes is told to whoever asked for a path: media type and body for (path,
+status); None: the status in words."""
+
+
+def in_words(path: str, status: int) -> tuple[str, bytes] | None:
+    """Every refusal in plain words."""
+    return None
 
 
 class Part(enum.Enum):
@@ -42,6 +55,7 @@ class RequestProtocol(HttpToolsProtocol):
     """One HTTP connection."""
 
     limits: Limits = Limits()
+    worded: Worded = staticmethod(in_words)
 
     def __init__(
         self,
@@ -100,7 +114,11 @@ class RequestProtocol(HttpToolsProtocol):
             self._time(self._part)
 
     def handle_websocket_upgrade(self) -> None:
-        """As uvicorn; the connection's time is the WebSocket class's from here on."""
+        """As uvicorn; the connection's time is the WebSocket class's from here on. What that would not take of the head
+        is refused here, where it is known what was asked for."""
+        if max(len(self.url), *(len(name) + len(value) for name, value in self.headers)) > WEBSOCKET_LINE:
+            self._refuse(431)
+            return
         self._untime()
         super().handle_websocket_upgrade()
 
@@ -238,15 +256,18 @@ class RequestProtocol(HttpToolsProtocol):
             # An answer has begun, or is due to an earlier request: ours would be taken for it.
             self.transport.abort()
             return
+        # A head may be refused before it has said what it asks for.
+        path = (self.url or b"").partition(b"?")[0]
         reason = STATUS_LINE[status].split(b" ", 2)[2].strip()
-        headers = [*self.server_state.default_headers, (b"content-type", b"text/plain; charset=utf-8")]
+        kind, body = self.worded(path.decode("latin-1"), status) or ("text/plain; charset=utf-8", reason)
+        headers = [*self.server_state.default_headers, (b"content-type", kind.encode())]
         self.transport.write(
             b"".join(
                 [
                     STATUS_LINE[status],
                     *(name + b": " + value + b"\r\n" for name, value in headers),
-                    b"content-length: %d\r\nconnection: close\r\n\r\n" % len(reason),
-                    reason,
+                    b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body),
+                    body,
                 ]
             )
         )
@@ -256,6 +277,6 @@ class RequestProtocol(HttpToolsProtocol):
         self._timer = self.loop.call_later(LINGER, self.transport.abort)
 
 
-def http_protocol(limits: Limits) -> type[RequestProtocol]:
-    """The class with these limits, for uvicorn's `http=`."""
-    return type("RequestProtocol", (RequestProtocol,), {"limits": limits})
+def http_protocol(limits: Limits, worded: Worded = in_words) -> type[RequestProtocol]:
+    """The class with these limits, for uvicorn's `http=`; `worded` words what it refuses by itself."""
+    return type("RequestProtocol", (RequestProtocol,), {"limits": limits, "worded": staticmethod(worded)})

@@ -19,11 +19,12 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from uvicorn.server import ServerState
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame
-from websockets.http11 import Request
+from websockets.http11 import Request, Response
 
 from hub.core.limits import Limits
 from hub.delivery import frames
 from hub.delivery.sink import EXTENSION
+from hub.server.http import Worded, in_words
 
 # Messages that wait for the application before reading pauses; reading on is what lets pongs come in.
 WAITING_MESSAGES = 32
@@ -37,6 +38,7 @@ class HubWebSocketProtocol(WebSocketsSansIOProtocol):
     """One WebSocket connection; in the ASGI scope it is `extensions["hub.sink"]` (see `hub/delivery/sink.py`)."""
 
     limits: Limits = Limits()
+    worded: Worded = staticmethod(in_words)
 
     def __init__(
         self,
@@ -48,6 +50,8 @@ class HubWebSocketProtocol(WebSocketsSansIOProtocol):
         super().__init__(config, server_state, app_state, _loop)
         limits = self.limits
         self.conn.max_message_size = limits.message
+        self._judge = self.conn.accept
+        cast(Any, self.conn).accept = self._judged
         self.ping_interval = limits.ping / _SECOND
         self.ping_timeout = limits.pong / _SECOND
         self.paused = False
@@ -132,6 +136,17 @@ class HubWebSocketProtocol(WebSocketsSansIOProtocol):
         if not self.handshake_complete:
             # The application's task was made in there but has not run yet.
             cast(Any, self.scope)["extensions"][EXTENSION] = self
+
+    def _judged(self, request: Request) -> Response:
+        """The answer to a handshake; one that is refused for what it is tells so in the words of its path."""
+        response = self._judge(request)
+        told = self.worded(request.path.partition("?")[0], response.status_code)
+        if response.status_code != 101 and told is not None:
+            kind, response.body = told
+            for name, value in (("Content-Type", kind), ("Content-Length", str(len(response.body)))):
+                del response.headers[name]
+                response.headers[name] = value
+        return response
 
     def data_received(self, data: bytes) -> None:
         """As uvicorn; a failed connection is read and thrown away, a refused head is answered."""
@@ -308,6 +323,8 @@ def _nothing() -> None:
     """A keep-alive ping is answered by resetting the timer, nothing more."""
 
 
-def websocket_protocol(limits: Limits) -> type[HubWebSocketProtocol]:
-    """The class with these limits, for uvicorn's `ws=`."""
-    return type("HubWebSocketProtocol", (HubWebSocketProtocol,), {"limits": limits})
+def websocket_protocol(limits: Limits, worded: Worded = in_words) -> type[HubWebSocketProtocol]:
+    """The class with these limits, for uvicorn's `ws=`; `worded` words the handshakes that it refuses by itself."""
+    return type(
+        "HubWebSocketProtocol", (HubWebSocketProtocol,), {"limits": limits, "worded": staticmethod(worded)}
+    )

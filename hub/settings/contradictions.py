@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 from hub.core.access import KEY_FORM
@@ -58,7 +61,13 @@ def key_secret(settings: Settings, id: str, environ: Mapping[str, str]) -> str:
     """The declared key itself. Raises SettingsError where there is none or it has not the form of a key."""
     table = settings.keys[id]
     path = f"keys.{id}.key"
-    secret = one_of(path, table.key, table.key_file, table.key_env, settings.folder, environ)
+    try:
+        secret = one_of(path, table.key, table.key_file, table.key_env, settings.folder, environ)
+    except SettingsError as error:
+        file = settings.folder / Path(table.key_file or "").expanduser()
+        if table.key_file is None or table.key is not None or table.key_env is not None or not _missing(file):
+            raise
+        raise SettingsError(f"{error}; to make it, with a new key in it: {_made(file)}") from None
     if secret is None:
         raise SettingsError(f"{path}: give key, key_file or key_env")
     if KEY_FORM.fullmatch(secret) is None:
@@ -116,10 +125,25 @@ def application_secret(settings: Settings, id: str, environ: Mapping[str, str]) 
 
 
 def metrics_token(settings: Settings, environ: Mapping[str, str]) -> str | None:
-    """What `/metrics` asks for as a bearer token, None when it is open."""
+    """The bearer token that may read `/metrics` beside the keys of admins, None when there is none."""
     ops = settings.ops
     given, file, env = ops.metrics_token, ops.metrics_token_file, ops.metrics_token_env
     return one_of("ops.metrics_token", given, file, env, settings.folder, environ)
+
+
+def _missing(file: Path) -> bool:
+    try:
+        file.stat()
+    except OSError as error:
+        return error.errno == errno.ENOENT
+    return False
+
+
+def _made(file: Path) -> str:
+    """The command that makes a key file, in one line for a shell."""
+    folder, name = shlex.quote(str(file.parent)), shlex.quote(str(file))
+    key = 'echo "ak_$(head -c 48 /dev/urandom | base64 | tr -dc A-Za-z0-9)"'
+    return f"mkdir -p {folder} && (umask 077; {key} > {name})"
 
 
 def _keys(wrong: list[str], settings: Settings, environ: Mapping[str, str]) -> None:
@@ -188,7 +212,7 @@ def _enos(wrong: list[str], settings: Settings, environ: Mapping[str, str]) -> N
         _known(wrong, f"{path}.account", "accounts", org.account, settings.accounts)
         _known(wrong, f"{path}.application", "applications", org.application, settings.applications)
         owner = settings.applications.get(org.application)
-        if owner is not None and owner.account != org.account:
+        if owner is not None and org.account in settings.accounts and owner.account != org.account:
             wrong.append(f"{path}.application: belongs to another account")
         for text in org.opaque_from:
             try:

@@ -62,6 +62,7 @@ class Ops(Table, frozen=True):
     """The routes for operators: `/livez`, `/readyz`, `/metrics` and the page at `/`."""
 
     metrics: bool = True
+    metrics_open: bool = False
     metrics_token: str | None = None
     metrics_token_file: str | None = None
     metrics_token_env: str | None = None

@@ -7,13 +7,14 @@ from collections import defaultdict
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
-from hub.model.errors import StorageFailed
+from hub.model.errors import StorageFailed, UnknownDevice
 from hub.ports.adapter import Admission, AdmissionRefused, DeviceEvent, EventKind
 from tests.clock import ManualClock
 
 
 class ContextDouble:
-    """Keeps every event in order. `hold_accept` makes the disk slow, `fail_accept` full; `room` bounds `emit`."""
+    """Keeps every event in order. `hold_accept` makes the disk slow, `fail_accept` full; `room` bounds `emit`,
+    and with `forgotten` the hub has none of the devices."""
 
     def __init__(self, settings: Mapping[str, Any] | None = None, clock: ManualClock | None = None) -> None:
         self.name = "under-test"
@@ -28,6 +29,7 @@ class ContextDouble:
         self.secrets: dict[tuple[str, str], str] = {}
         self.asked_to_admit: list[tuple[str, str]] = []
         self.fail_accept = False
+        self.forgotten = False
         self.accepting = 0
         self.failures = 0
         self.checkpointed = asyncio.Event()
@@ -53,6 +55,8 @@ class ContextDouble:
             if self.fail_accept:
                 self.failures += 1
                 raise StorageFailed("the disk is full")
+            if self.forgotten:
+                raise UnknownDevice("there is no such device")
         finally:
             self.accepting -= 1
             self._news.set()

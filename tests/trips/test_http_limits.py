@@ -14,6 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from hub.core.limits import Limits
+from hub.delivery.listening import Listening
 from tests.doubles_listening import Served, served
 
 pytestmark = pytest.mark.anyio
@@ -260,6 +261,48 @@ async def test_a_head_that_only_the_websocket_parser_finds_too_long_is_answered(
         )
         assert (await connection.rest()).startswith(b"HTTP/1.1 431 ")
     await hub.until(lambda: not hub.server.server_state.connections)
+
+
+HANDSHAKE = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        (b"GET %s HTTP/1.1\r\nbroken\r\n\r\n", 400),
+        (b"GET %s HTTP/1.1\r\nHost: hub\r\n", 408),
+        (b"POST %s HTTP/1.1\r\nHost: hub\r\nContent-Length: 5\r\n\r\nhal", 408),
+        (b"GET %s HTTP/1.1\r\nX: " + b"x" * 20_000 + b"\r\n\r\n", 431),
+        (b"GET %s HTTP/1.1\r\n" + b"X: y\r\n" * 101 + b"\r\n", 431),
+        (b"GET %s HTTP/1.1\r\nHost: hub\r\n" + HANDSHAKE + b"\r\n", 400),
+        (b"GET %s HTTP/1.1\r\nHost: hub\r\n" + HANDSHAKE.replace(b"13", b"7") + KEY + b"\r\n", 426),
+        (b"GET %s HTTP/1.1\r\nHost: hub\r\n" + HANDSHAKE + KEY + b"X: " + b"x" * 9_000 + b"\r\n\r\n", 431),
+    ],
+)
+async def test_what_the_server_itself_refuses_is_told_in_the_words_of_its_path(said: bytes, status: int) -> None:
+    def worded(path: str, status: int) -> tuple[str, bytes] | None:
+        return ("application/x-told", f"{path} {status}".encode()) if path.startswith("/v1/") else None
+
+    async with served(QUICK, worded=worded, routes=_waits_for_its_body) as hub:
+        for path in (b"/v1/stream", b"/echo"):
+            async with raw(hub) as connection:
+                connection.say(said.replace(b"%s", path + b"?query"))
+                head, _, body = (await connection.rest()).partition(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 %d " % status)
+                assert b"content-length: %d" % len(body) in head.lower()
+                if path == b"/v1/stream":
+                    assert b"content-type: application/x-told" in head.lower()
+                    assert body == b"/v1/stream %d" % status
+                else:
+                    assert b"content-type: text/plain" in head.lower()
+
+
+def _waits_for_its_body(listening: Listening) -> list[Route]:
+    async def taken(request: Request) -> Response:
+        return PlainTextResponse(str(len(await request.body())))
+
+    return [Route("/v1/stream", taken, methods=["POST"])]
 
 
 @pytest.mark.parametrize("line", [b"Sec-WebSocket-Key: short\r\nSec-WebSocket-Version: 13\r\n", b""])

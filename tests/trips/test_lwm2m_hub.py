@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from adapters.lwm2m.double import DeviceDouble
+from adapters.lwm2m import codec
+from adapters.lwm2m.double import DeviceDouble, Refused
 from adapters.lwm2m.endpoint import UdpEndpoint
 from hub.ports.clock import SystemClock
 from tests.crash.load import completions
@@ -79,3 +80,20 @@ async def test_registered_devices_are_called_before_and_after_a_kill_without_reg
                 device.close()
     assert told.count("registrations") == 20
     assert told.count("reg-updates") == 1
+
+
+async def test_a_device_that_is_deleted_is_told_so_at_its_next_word_and_may_register_again(tmp_path: Path) -> None:
+    port = free_udp_port()
+    with HubProcess(tmp_path, config=CONFIG.format(port=port), key="ak_lwm2m_test_0123456789") as hub:
+        device = DeviceDouble("ep-1", UdpEndpoint("127.0.0.1", 0), ("127.0.0.1", port), SystemClock())
+        try:
+            await device.register()
+            await asyncio.to_thread(hub.ask, "DELETE", "v1/devices/ep-1")
+            with pytest.raises(Refused) as refused:
+                await device.update()
+            await device.register()
+            after = await call(hub, "ep-1", method="GET", uri="/3303/0/5700")
+        finally:
+            device.close()
+    assert refused.value.reply.code == codec.NOT_FOUND
+    assert after["status"] == 200, after

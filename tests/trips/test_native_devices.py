@@ -13,7 +13,7 @@ import msgpack
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from hub.model.device import Resource
+from hub.model.device import Device, Registration, Resource
 from hub.model.principal import Scope
 from hub.model.record import Kind
 from hub.ports.adapter import DeviceResponse, Observation, ObserveSpec
@@ -76,10 +76,105 @@ async def test_devices_are_listed_by_id_in_pages_and_filtered(front: Front) -> N
     assert (await front.ask("GET", "/v1/devices?presence=nope")).status == 400
 
 
-async def test_an_address_belongs_to_one_device(front: Front) -> None:
-    answer = await front.ask("PUT", "/v1/devices/d1", {"adapter": "scripted", "address": "lamp"})
+async def test_an_address_that_is_not_the_accounts_own_is_refused_alike_whether_it_is_taken_or_not(
+    front: Front,
+) -> None:
+    answers = [
+        await front.ask("PUT", "/v1/devices/d1", {"adapter": "scripted", "address": address})
+        for address in ("lamp", "nobody-has-this", "other/lamp", "acmes/lamp")
+    ]
 
-    assert (answer.status, answer.json["type"]) == (409, "urn:hub:problem:address-taken")
+    assert {answer.status for answer in answers} == {400}
+    assert [answer.json["errors"][0]["pointer"] for answer in answers] == ["/address"] * 4
+    own = await front.ask("PUT", "/v1/devices/d1", {"adapter": "scripted", "address": "acme/room-1"})
+    assert (own.status, own.json["address"]) == (201, "acme/room-1")
+
+
+async def test_what_a_configured_device_is_shown_as_can_be_put_back(front: Front) -> None:
+    shown = (await front.ask("GET", "/v1/devices/lamp")).json
+    given = {name: shown[name] for name in ("adapter", "address", "queue-mode", "aliases")}
+
+    answer = await front.ask("PUT", "/v1/devices/lamp", {**given, "name": "blue"})
+
+    assert (answer.status, answer.json["address"], answer.json["name"]) == (200, "lamp", "blue")
+
+
+async def test_an_adapter_of_another_account_is_as_unknown_as_one_that_there_is_not(front: Front) -> None:
+    bound = await front.ask("PUT", "/v1/devices/mine", {"adapter": "scripted"}, key=FOREIGN)
+    unknown = await front.ask("PUT", "/v1/devices/mine", {"adapter": "no-such"}, key=FOREIGN)
+
+    assert (bound.status, {**bound.json, "instance": ""}) == (400, {**unknown.json, "instance": ""})
+    assert front.core.hub.directory.devices("other") == []
+
+
+async def test_an_endpoint_alias_is_of_the_devices_own_adapter(front: Front) -> None:
+    async def put(endpoint: str) -> int:
+        body = {"adapter": "scripted", "aliases": {"endpoint": endpoint}}
+        return (await front.ask("PUT", "/v1/devices/d1", body)).status
+
+    assert (await put("another/lamp"), await put("scripted/lamp")) == (400, 201)
+
+
+class HeldStore:
+    """A directory's store whose writes wait to be let go."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self.go = asyncio.Event()
+
+    async def put(self, *given: Any) -> Any:
+        await self.go.wait()
+        return await self._store.put(*given)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+async def test_a_change_of_a_device_does_not_undo_a_registration_at_the_same_time(front: Front) -> None:
+    directory, line = front.core.hub.directory, (Kind.DEVICE, "acme/d1")
+    await front.ask("PUT", "/v1/devices/d1", {"adapter": "scripted"})
+    held = directory._store = HeldStore(directory._store)
+
+    def registered(before: Device | None) -> Device:
+        assert before is not None
+        return replace(before, registration=Registration.REGISTERED, resources=(Resource("/5/0/1"),), boot="b1")
+
+    # The registration is being written while both requests are judged.
+    registering = asyncio.ensure_future(directory.edit_device("acme", "d1", registered))
+    naming = asyncio.ensure_future(front.ask("PUT", "/v1/devices/d1", {"name": "blue"}))
+    sealing = asyncio.ensure_future(front.ask("PUT", "/v1/devices/d1/credentials", {"secret": "open sesame"}))
+    async with asyncio.timeout(PATIENCE):
+        while len(directory._lines.get(line, (None, []))[1]) < 3:
+            await asyncio.sleep(0)
+    held.go.set()
+    named, secret, _ = await asyncio.gather(naming, sealing, registering)
+
+    device = directory.device("acme", "d1")
+    assert (named.status, secret.status) == (200, 204)
+    assert device is not None
+    assert (device.name, device.registration, device.boot) == ("blue", Registration.REGISTERED, "b1")
+    assert device.resources == (Resource("/5/0/1"),)
+
+
+async def test_how_many_calls_of_a_device_stand_is_told_without_counting_those_of_others(front: Front) -> None:
+    await front.core.device("other-lamp")
+    for device in ("lamp", "lamp", "lamp", "other-lamp"):
+        await front.ask("POST", f"/v1/devices/{device}/calls", READ)
+    # Whoever looks at every open call would look here.
+    front.core.hub.dispatch.tickets = _Unlooked(front.core.hub.dispatch.tickets)
+
+    views = {view["id"]: view for view in (await front.ask("GET", "/v1/devices")).json["devices"]}
+    front.core.hub.dispatch.tickets = dict(front.core.hub.dispatch.tickets.items())
+
+    assert (views["lamp"]["waiting"], views["lamp"]["in-flight"]) == (2, 1)
+    assert (views["other-lamp"]["waiting"], views["other-lamp"]["in-flight"]) == (0, 1)
+
+
+class _Unlooked(dict[Any, Any]):
+    """The open calls, found by id only."""
+
+    def values(self) -> Any:
+        raise AssertionError("all open calls were walked")
 
 
 async def test_calls_of_a_removed_device_end_and_its_departure_is_told(front: Front) -> None:
@@ -178,6 +273,21 @@ async def test_channels_are_listed_and_all_but_default_can_be_deleted(front: Fro
     assert (await front.ask("GET", "/v1/channels/shop/default", key=FOREIGN)).status == 404
 
 
+async def test_one_channel_is_looked_up_without_listing_all(front: Front) -> None:
+    await front.ask("POST", "/v1/devices/lamp/calls", {**READ, "channel": "news"})
+    listed = {channel["name"]: channel for channel in (await front.ask("GET", "/v1/channels")).json}
+
+    async def all_channels(account: str | None = None) -> Any:
+        raise AssertionError("all channels were listed")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(front.core.hub.engine.log, "channels", all_channels)
+        answers = [await front.ask("GET", f"/v1/channels/{name}") for name in ("news", "default", "none")]
+
+    assert [answer.status for answer in answers] == [200, 200, 404]
+    assert [answer.json for answer in answers[:2]] == [listed["shop/news"], listed["shop/default"]]
+
+
 async def test_a_poll_without_news_is_204_and_tells_where_to_go_on(front: Front) -> None:
     first = await front.ask("GET", "/v1/channels/default/messages?wait=0")
     epoch, _, offset = first.headers["hub-position"].partition(":")
@@ -240,6 +350,19 @@ async def test_a_key_is_made_shown_once_used_and_revoked(front: Front) -> None:
     assert (used.json["scopes"], revoked.status) == (["listen"], 204)
     assert (await front.ask("GET", "/v1/me", key=made.json["key"])).status == 401
     assert (await front.ask("DELETE", f"/v1/keys/{made.json['id']}")).status == 404
+
+
+async def test_the_audit_tells_once_who_made_and_who_revoked_which_key(
+    front: Front, caplog: pytest.LogCaptureFixture
+) -> None:
+    admin = (await front.ask("GET", "/v1/me")).json["key"]
+
+    with caplog.at_level("INFO", logger="hub.audit"):
+        made = (await front.ask("POST", "/v1/keys", {"scopes": ["listen"]})).json
+        await front.ask("DELETE", f"/v1/keys/{made['id']}")
+
+    told = [(line.message, line.__dict__["key"], line.__dict__["subject"]) for line in caplog.records]
+    assert told == [("key created", admin, made["id"]), ("key revoked", admin, made["id"])]
 
 
 async def test_keys_are_for_admins_and_for_their_own_application(front: Front) -> None:

@@ -72,6 +72,11 @@ async def held(front: Front) -> None:
     await until(lambda: bool(channel._waiters))
 
 
+async def over(front: Front) -> None:
+    """Until the hub, too, has done with the poll."""
+    await until(lambda: front.pelion.channels.life("shop").turn is None)
+
+
 async def open_poll(front: Front) -> asyncio.Task[Answer]:
     task = polling(front)
     await held(front)
@@ -174,7 +179,7 @@ async def test_events_that_retention_took_are_told_as_a_gap_in_the_next_message(
 
 async def test_what_came_between_two_polls_waits(front: Front) -> None:
     (await open_poll(front)).cancel()
-    await until(lambda: front.pelion.channels.life("shop").turn is None)
+    await over(front)
     await departed(front, "d1")
 
     answer = await front.ask("GET", PULL)
@@ -253,12 +258,25 @@ async def test_a_client_that_has_gone_makes_room_at_once_and_loses_nothing(front
         assert refs(await successor) == [str(number)]
 
 
+async def test_a_client_that_goes_in_the_moment_of_its_answer_loses_nothing(front: Front) -> None:
+    # The event is committed before the hub's loop has looked at the connection again.
+    for number in range(20):
+        async with raw_poll(front):
+            await held(front)
+        channel = await front.core.hub.channels.open(f"shop/{DEFAULT}", "acme")
+        committed = asyncio.ensure_future(completed(front, str(number)))
+        async with asyncio.timeout(PATIENCE):
+            await channel.changed(front.core.clock.monotonic() + 1e9, front.core.clock)
+        await committed
+        assert refs(await polling(front)) == [str(number)]
+
+
 async def test_an_answer_that_the_client_never_took_is_told_again(front: Front) -> None:
     numbers = [str(number) for number in range(40)]
     await completed(front, *numbers, payload=b"x" * 60_000)
     async with raw_poll(front, buffer=4096) as connection:
         await asyncio.get_running_loop().sock_recv(connection, 100)
-    await until(lambda: front.pelion.channels.life("shop").turn is None)
+    await over(front)
 
     told: list[str] = []
     while len(told) < len(numbers):
@@ -271,7 +289,7 @@ async def test_a_client_that_takes_nothing_of_its_answer_is_cut_off(tmp_path: Pa
         await completed(front, *map(str, range(40)), payload=b"x" * 60_000)
         async with raw_poll(front, buffer=4096) as connection:
             await asyncio.get_running_loop().sock_recv(connection, 100)
-            await until(lambda: front.pelion.channels.life("shop").turn is None)
+            await over(front)
 
         assert refs(await front.ask("GET", PULL))[0] == "0"
 
@@ -405,6 +423,7 @@ async def test_another_kind_beside_a_poll_is_told_400(front: Front) -> None:
 
 async def test_the_channel_goes_after_ten_minutes_without_a_poll(front: Front) -> None:
     await (await polled(front, "a"))
+    await over(front)
     front.core.clock.advance(599)
     before = await mechanism(front)
     await completed(front, "b")
@@ -418,6 +437,7 @@ async def test_each_poll_keeps_the_channel_and_its_queue(front: Front) -> None:
     for ref in "abc":
         await completed(front, ref)
         assert refs(await front.ask("GET", PULL)) == [ref]
+        await over(front)
         front.core.clock.advance(599)
 
     assert await mechanism(front) == "LONG_POLLING"
@@ -425,6 +445,7 @@ async def test_each_poll_keeps_the_channel_and_its_queue(front: Front) -> None:
 
 async def test_a_channel_that_ran_out_has_lost_its_queue_for_the_next_one(front: Front) -> None:
     await (await polled(front, "a"))
+    await over(front)
     front.core.clock.advance(300)
     await departed(front, "d1")
     front.core.clock.advance(300.1)
@@ -441,6 +462,7 @@ async def test_a_restart_leaves_ten_minutes_to_come_back(tmp_path: Path) -> None
     async with running_front(tmp_path) as front:
         clock = front.core.clock
         await (await polled(front, "a"))
+        await over(front)
     clock.advance(3600)
     async with running_front(tmp_path, clock) as front:
         clock.advance(599)
@@ -539,6 +561,8 @@ async def test_a_newcomer_waits_a_moment_for_a_client_that_is_just_being_noticed
     life.turn = going = Turn()
     newcomer = polling(front)
     await until(lambda: going.over.statistics().tasks_waiting == 1)
+    await anyio.lowlevel.checkpoint()
+    await anyio.lowlevel.checkpoint()
     life.turn = None
     going.over.set()
 

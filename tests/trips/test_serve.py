@@ -6,13 +6,15 @@ import json
 import os
 import signal
 import socket
+import stat
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.command import Running, hub
+from tests.command import ROOT, Running, hub
 from tests.trips.test_dev import ask
 
 KEY = "ak_configured_key"
@@ -136,6 +138,53 @@ def test_nothing_is_open_that_was_not_configured(tmp_path: Path, held: Listening
         assert ask(held.url, "/metrics")[0] == 401
         assert ask(held.url, "/metrics", KEY)[0] == 200
         assert ask(held.url, "/devices/v1")[0] == 404
+
+
+def test_the_metrics_are_for_admins_unless_the_configuration_opens_them(config: Path, held: Listening) -> None:
+    with held.serve(config):
+        caller = json.loads(ask(held.url, "/v1/keys", KEY, {"scopes": ["call"]})[2])["key"]
+        seen = [ask(held.url, "/metrics", key)[0] for key in (None, "ak_another_key_0", caller, KEY)]
+    written(config.parent, config.read_text() + "[ops]\nmetrics_open = true\n")
+    with held.serve(config):
+        opened = ask(held.url, "/metrics")[0]
+
+    assert (seen, opened) == ([401, 401, 403, 200], 200)
+
+
+def test_the_production_file_says_what_is_missing_and_the_command_that_makes_it(tmp_path: Path) -> None:
+    production = ROOT / "config/production.toml"
+    missing = tmp_path / "etc" / "admin-key"
+    environ = {"HUB__KEYS__ADMIN__KEY_FILE": str(missing)}
+
+    before = hub("config", "check", str(production), home=tmp_path, **environ)
+    command = before.stderr.partition("to make it, with a new key in it: ")[2].strip()
+    made = subprocess.run(["sh", "-c", command], check=False, timeout=10)
+    after = hub("config", "check", str(production), home=tmp_path, **environ)
+
+    assert (before.returncode, len(before.stderr.splitlines()), made.returncode) == (2, 1, 0)
+    assert (after.returncode, after.stderr) == (0, "")
+    assert stat.S_IMODE(missing.stat().st_mode) == 0o600
+    # The file itself names the same command for its own place.
+    assert command.replace(str(tmp_path / "etc"), "/etc/asyncid-hub") in production.read_text(encoding="utf-8")
+
+
+def test_a_secret_that_others_can_read_is_warned_of(tmp_path: Path, held: Listening) -> None:
+    (tmp_path / "key").write_text(KEY)
+    (tmp_path / "key").chmod(0o644)
+    config = written(tmp_path, CONFIG.format(port=0).replace('key_env = "OPS_KEY"', 'key_file = "key"'))
+
+    checked = hub("config", "check", str(config), home=tmp_path)
+    with held.serve(config) as running:
+        assert ask(held.url, "/v1/me", KEY)[0] == 200
+        running.end(signal.SIGTERM)
+        said = running.complaints()
+    (tmp_path / "key").chmod(0o600)
+    silent = hub("config", "check", str(config), home=tmp_path)
+
+    told = f"keys.ops.key_file: the file {tmp_path / 'key'} can be read by others (mode 0644); use chmod 600"
+    assert (checked.returncode, checked.stderr) == (0, f"hub: warning: {told}\n")
+    assert said.count(told) == 1
+    assert silent.stderr == ""
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,32 @@ async def test_a_key_needs_an_application_a_scope_and_room(access: Access) -> No
     assert len(access.keys("app")) == 3
 
 
+async def test_of_two_keys_with_one_id_or_one_secret_at_once_only_one_is_made(access: Access) -> None:
+    for same in ({"id": "ops"}, {"secret": "ak_01234567"}):
+        told = await asyncio.gather(
+            access.create_key("app", CALL, **same), access.create_key("app", CALL, **same), return_exceptions=True
+        )
+        assert sorted(type(outcome) for outcome in told if isinstance(outcome, Exception)) == [Conflict]
+        [(key, secret)] = [outcome for outcome in told if not isinstance(outcome, BaseException)]
+        assert access.authenticate(secret).key_id == key.id
+
+
+async def test_a_crowd_of_new_keys_cannot_run_past_the_limit(access: Access) -> None:
+    told = await asyncio.gather(*(access.create_key("app", CALL) for _ in range(10)), return_exceptions=True)
+
+    assert sum(isinstance(outcome, TooMany) for outcome in told) == 7
+    assert len(access.keys("app")) == 3
+
+
+async def test_a_key_that_could_not_be_stored_leaves_its_place_free(access: Access, store: StoreInMemory) -> None:
+    store.failing = True
+    with pytest.raises(StorageFailed):
+        await access.create_key("app", CALL, secret="ak_01234567", id="ops")
+    store.failing = False
+
+    assert (await access.create_key("app", CALL, secret="ak_01234567", id="ops"))[0].id == "ops"
+
+
 async def test_a_revoked_key_is_refused_and_its_watchers_are_told_once(access: Access) -> None:
     key, secret = await access.create_key("app", CALL)
     heard, left = Heard(), Heard()
@@ -290,6 +316,29 @@ async def test_an_unknown_device_is_taken_into_the_account_of_the_key(
     assert directory.device("acme", "new") is not None
     await directory.settle()
     assert (Kind.DEVICE, "acme/new") in store.records
+
+
+async def test_a_device_is_admitted_with_the_key_that_let_it_in(access: Access, directory: Directory) -> None:
+    await directory.put_device(Device("lamp", "acme", "ws", "x1"), secret=b"psk")
+    key, secret = await access.create_key("app", DEVICE)
+
+    by_key = access.admit("key", "lamp", secret, "ws")
+    by_secret = access.admit("secret", "lamp", b"psk", "ws")
+
+    assert isinstance(by_key, Admission) and by_key.key_id == key.id
+    assert isinstance(by_secret, Admission) and by_secret.key_id is None
+
+
+async def test_an_unknown_device_is_not_taken_in_at_the_adapter_of_another_account(
+    access: Access, directory: Directory
+) -> None:
+    access.homes = {"ws": "acme"}
+    theirs = await device_key(access, "theirs")
+
+    assert isinstance(access.admit("key", "new", theirs, "ws"), AdmissionRefused)
+    assert directory.devices("other") == []
+    assert isinstance(access.admit("key", "new", theirs, "mqtt"), Admission)
+    assert isinstance(access.admit("key", "new", await device_key(access), "ws"), Admission)
 
 
 async def test_a_key_does_not_reach_the_device_of_another_account(access: Access, directory: Directory) -> None:

@@ -241,6 +241,75 @@ async def test_writes_of_one_device_stand_in_line_and_none_conflicts(
     assert found is not None and found.name == "49"
 
 
+async def test_edits_at_the_same_time_build_on_each_other(directory: Directory, store: StoreInMemory) -> None:
+    await directory.put_device(lamp())
+
+    def named(before: Device | None) -> Device:
+        assert before is not None
+        return replace(before, name=f"{before.name or ''}x")
+
+    await asyncio.gather(*(directory.edit_device("acme", "lamp", named) for _ in range(5)))
+
+    device = directory.device("acme", "lamp")
+    assert device is not None and device.name == "xxxxx"
+
+
+async def test_an_edit_that_changes_nothing_costs_no_commit(directory: Directory, store: StoreInMemory) -> None:
+    await directory.put_device(lamp())
+    commits = len(store.commits)
+
+    await directory.edit_device("acme", "lamp", lambda before: before or lamp())
+    assert len(store.commits) == commits
+
+    await directory.edit_device("acme", "lamp", lambda before: before or lamp(), secret=b"s")
+    assert len(store.commits) == commits + 1
+
+
+async def test_an_edit_that_is_refused_writes_nothing(directory: Directory, store: StoreInMemory) -> None:
+    def refused(before: Device | None) -> Device:
+        raise NotFound("no such device")
+
+    with pytest.raises(NotFound):
+        await directory.edit_device("acme", "lamp", refused)
+    assert store.commits == [] and directory._lines == {}
+
+
+async def test_events_of_an_edit_are_told_of_the_device_as_written(directory: Directory, store: StoreInMemory) -> None:
+    def tell(after: Device) -> list[EventDraft]:
+        return [EventDraft("app/default", EventKind.UPDATED, {"device": after.id, "name": after.name})]
+
+    await directory.edit_device("acme", "lamp", lambda before: lamp(name="blue"), tell)
+
+    assert [draft.body for draft in store.drafts] == [{"device": "lamp", "name": "blue"}]
+
+
+async def test_a_device_is_told_to_have_left_when_it_is_deleted_disabled_or_moved(directory: Directory) -> None:
+    left: list[tuple[str, str]] = []
+    directory.on_left = lambda device: left.append((device.adapter, device.address))
+    await directory.put_device(lamp())
+    directory.revise(lamp(address="acme/lamp", presence=Presence.ONLINE))
+    await directory.put_device(lamp(name="blue"))
+    assert left == []
+
+    await directory.put_device(lamp(address="acme/elsewhere"))
+    await directory.put_device(lamp(address="acme/elsewhere", disabled=True))
+    await directory.put_device(lamp())
+    await directory.delete_device(lamp())
+
+    assert left == [("websocket", place) for place in ("acme/lamp", "acme/elsewhere", "acme/lamp")]
+
+
+async def test_a_crowd_of_new_devices_cannot_run_past_the_limit(store: StoreInMemory, clock: ManualClock) -> None:
+    directory = Directory(store, clock, Limits(devices_per_account=3))
+
+    told = await asyncio.gather(
+        *(directory.put_device(lamp(id=f"d{n}")) for n in range(10)), return_exceptions=True
+    )
+
+    assert sum(isinstance(outcome, TooMany) for outcome in told) == 7
+    assert len(directory.devices("acme")) == 3
+
+
 async def test_lines_of_waiting_writers_are_not_kept(directory: Directory) -> None:
     await asyncio.gather(*(directory.put_device(lamp(id=str(n % 7))) for n in range(50)))
 

@@ -25,6 +25,7 @@ PLAN: dict[str, tuple[int, set[str]]] = {
     "hub.delivery": (4, {"aiohttp", "anyio", "starlette", "orjson", "msgpack", "uvicorn", "yarl"}),
     "hub.dialects.native": (5, {"anyio", "starlette", "orjson", "msgpack", "msgspec"}),
     "hub.dialects.pelion": (5, {"anyio", "starlette", "orjson", "msgpack", "msgspec"}),
+    "hub.dialects.enos": (5, {"anyio", "starlette", "orjson"}),
     "hub.dialects.powerstore": (5, {"anyio", "starlette", "orjson"}),
     "hub.server": (5, {"uvicorn", "httptools", "starlette", "websockets"}),
     "hub.client": (5, {"aiohttp", "orjson"}),

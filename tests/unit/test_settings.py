@@ -14,11 +14,13 @@ import pytest
 
 from hub.core.limits import Limits
 from hub.settings import Settings, SettingsError, load
+from hub.settings.exposed import exposed
 from hub.settings.schema import (
     AccountTable,
     ApplicationTable,
     DeviceTable,
     KeyTable,
+    ProductTable,
     SchemaTable,
     Table,
     UserTable,
@@ -147,6 +149,28 @@ def test_a_secret_that_is_not_there_is_told(form: str, told: str) -> None:
     assert lines[0].startswith(told)
 
 
+def test_files_of_secrets_that_others_can_read_are_named_wherever_they_are_named(tmp_path: Path) -> None:
+    for name, mode in (("open", 0o644), ("group", 0o640), ("mine", 0o600), ("seal", 0o644)):
+        (tmp_path / name).write_text("ak_0123456789")
+        (tmp_path / name).chmod(mode)
+    file = tmp_path / "hub.toml"
+    file.write_text(
+        WHOLE.replace('key = "ak_0123456789"', 'key_file = "open"')
+        + 'secret = "file:group"\n[keys.two]\napplication = "app"\nscopes = ["call"]\nkey_env = "K"\n'
+        + '[ops]\nmetrics_token_file = "mine"\n[storage]\nseal_key_file = "seal"\n'
+        + f'[adapters.up]\nkind = "http"\n[adapters.up.upstreams.a]\npassword = "file:{tmp_path / "open"}"\n'
+    )
+
+    lines = exposed(load(file, {"K": "ak_9876543210"}))
+
+    assert [line.partition(": ")[0] for line in lines] == [
+        "adapters.up.upstreams.a.password",
+        "keys.ops.key_file",
+        "devices.lamp.secret",
+    ]
+    assert not any("ak_" in line for line in lines)
+
+
 def test_no_mistake_shows_a_secret() -> None:
     lines = mistakes(WHOLE + '[keys.two]\napplication = "app"\nscopes = ["call"]\nkey = "ak_0123456789"\n')
 
@@ -254,7 +278,8 @@ def test_every_key_is_documented_and_every_documented_key_exists() -> None:
     tables["limits"] = {field.name for field in dataclasses.fields(Limits)}
     tables["adapters"] = {"kind", "account"}
     for section, kind in (("accounts", AccountTable), ("applications", ApplicationTable), ("keys", KeyTable),
-                          ("devices", DeviceTable), ("users", UserTable), ("schemas", SchemaTable)):  # fmt: skip
+                          ("devices", DeviceTable), ("users", UserTable), ("schemas", SchemaTable),
+                          ("products", ProductTable)):  # fmt: skip
         tables[section] = set(fields_of(kind))
 
     assert {section: set(keys) for section, keys in documented().items()} == tables

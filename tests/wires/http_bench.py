@@ -52,7 +52,7 @@ class Bench:
         async with asyncio.timeout(10):
             for _ in range(5):
                 await asyncio.sleep(0)
-            while any(place.submits is not None and place.submits.jobs.asking for place in self.places):
+            while any(place.submits is not None and place.submits.jobs.asking for place in self.places):  # noqa: ASYNC110
                 await asyncio.sleep(0)
 
     async def pass_time(self, seconds: float, step: float = 0.5) -> None:

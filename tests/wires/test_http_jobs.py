@@ -45,7 +45,7 @@ async def test_a_job_is_noted_and_its_result_is_handed_on() -> None:
         ({"response_status": None}, 204, None, None),
         ({"state": None, "phase": "Completed"}, 204, None, None),
         ({"state": "Completed", "response_status": "200", "response_body": {"n": 1}}, 200, {"n": 1}, None),
-        ({"state": "FAILED", "response_status": "422", "response_body": {"messages": [1]}}, 422, {"messages": [1]}, None),
+        ({"state": "FAILED", "response_status": "404", "response_body": {"messages": 1}}, 404, {"messages": 1}, None),
         ({"state": "FAILED", "response_status": None}, 422, None, None),
         ({"state": "UNRECOVERABLE_FAILED", "response_status": None}, 500, None, "UNRECOVERABLE_FAILED"),
         ({"state": "SKIPPED"}, 422, None, "SKIPPED"),
@@ -189,11 +189,12 @@ async def test_a_job_that_its_upstream_forgot_is_asked_for_singly_once_and_then_
     async with bench() as b:
         b.server.length = MINUTE
         forgotten, other = await b.submitted(), await b.submitted()
-        del b.server.jobs[next(iter(b.server.jobs))]
+        gone = next(iter(b.server.jobs))
+        del b.server.jobs[gone]
         await b.pass_time(3)
 
         await refused(forgotten, "TIMEOUT", Delivery.DELIVERED)
-        assert len([heard for heard in b.asked("/api/job/")]) == 1
+        assert len(b.asked(f"/api/job/{gone}")) == 1
         assert not other.done()
         other.cancel()
 
@@ -340,8 +341,8 @@ async def test_a_busy_upstream_is_to_be_tried_again(headers: dict[str, str], pau
 
 
 async def test_other_shapes_are_settings() -> None:
-    job = {"state": "run.state", "body": "", "done": ["Fertig"], "failed": ["Kaputt"], "status": "code"}
-    async with bench(jobs="location", job={**job, "state": "zustand"}) as b:
+    job = {"state": "zustand", "body": "", "done": ["Fertig"], "failed": ["Kaputt"], "status": "code"}
+    async with bench(jobs="location", job=job) as b:
         rows = [{"zustand": "laeuft"}, {"zustand": "fertig", "n": 1}, {"zustand": "kaputt", "code": 409}]
 
         async def talk(heard: Heard) -> bool:

@@ -417,6 +417,54 @@ async def test_a_registration_that_cannot_be_stored_sends_the_device_away_for_la
     await case.barrier(double)
 
 
+async def test_an_event_of_a_device_that_the_hub_forgot_is_not_acknowledged_and_ends_the_connection(
+    case: Case,
+) -> None:
+    double = rig_of(case).double()
+    await double.connect()
+    held = await double.event()
+    await double.settle()
+    case.ctx.forgotten = True
+
+    await double.event()
+
+    assert (await closed(double), double.acked) == (1008, [held])
+    assert rig_of(case).adapter.presence(double.address) is Presence.OFFLINE
+
+
+async def test_a_device_that_the_hub_does_not_take_is_sent_away_without_a_welcome(case: Case) -> None:
+    case.ctx.forgotten = True
+    double = rig_of(case).double()
+
+    with pytest.raises(ConnectionError):
+        await double.connect()
+
+    assert await closed(double) == 1008
+    case.ctx.forgotten = False
+    await double.connect()
+    await case.barrier(double)
+
+
+async def test_a_device_that_is_expelled_is_gone_at_once_and_its_call_fails(case: Case) -> None:
+    double = rig_of(case).double()
+    await double.connect()
+    double.hold()
+    call = case.begin(case.request(double))
+    await double.asked()
+    adapter = rig_of(case).adapter
+
+    adapter.expel(double.address)
+    adapter.expel(double.address)
+    adapter.expel("at/nobody")
+
+    await refused(call, "NOT_CONNECTED", Delivery.MAYBE)
+    assert await closed(double) == 1008
+    # Nothing is reported: the hub knows, and has no such device.
+    assert case.ctx.of(EventKind.OFFLINE, double.address) == []
+    await double.connect()
+    await case.barrier(double)
+
+
 def test_the_settings_name_what_is_wrong() -> None:
     for bad in ({"windows": 2}, {"window": 0}, {"window": True}, {"mount": "x"}, {"hello": "5"}, {"origins": "x"}):
         with pytest.raises(ValueError, match=next(iter(bad))):

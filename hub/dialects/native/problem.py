@@ -24,14 +24,19 @@ _TITLES = {
     404: "There is no such thing",
     405: "The path does not know this method",
     406: "No acceptable form is offered",
+    408: "The request did not arrive in time",
     409: "The request contradicts the present state",
     413: "The request is too large",
     415: "The body has a type that is not taken",
     422: "The request names what cannot be used",
+    426: "This path is a WebSocket",
     429: "Too many at once",
+    431: "The head of the request is too large",
     503: "The hub cannot take work now",
     507: "The hub has no room left",
 }
+
+_UNREAD = {408: "request-timeout", 426: "upgrade-required", 431: "head-too-large"}
 
 
 def problem(error: HubError, request_id: str) -> dict[str, Any]:
@@ -60,11 +65,22 @@ def upgrade_required() -> Response:
     """426, for a plain request of what is a WebSocket."""
     told = {
         "type": TYPE_PREFIX + "upgrade-required",
-        "title": "This path is a WebSocket",
+        "title": _TITLES[426],
         "status": 426,
         "instance": f"urn:request:{secrets.token_hex(8)}",
     }
     return Response(orjson.dumps(told), 426, {"upgrade": "websocket", "connection": "Upgrade"}, MEDIA_TYPE)
+
+
+def refused_unread(status: int) -> tuple[str, bytes]:
+    """Media type and body of a refusal that the server makes before a request can be read."""
+    told = {
+        "type": TYPE_PREFIX + _UNREAD.get(status, "bad-request"),
+        "title": _TITLES.get(status, "The request is refused"),
+        "status": status,
+        "instance": f"urn:request:{secrets.token_hex(8)}",
+    }
+    return MEDIA_TYPE, orjson.dumps(told)
 
 
 def problem_headers(error: HubError, status: int) -> dict[str, str]:

@@ -17,6 +17,7 @@ from hub.dialects.native.deliveries import DeliveryRoutes
 from hub.dialects.native.devices import DeviceRoutes
 from hub.dialects.native.listen import ListenRoutes
 from hub.dialects.native.problem import problem_response
+from hub.dialects.native.products import ProductRoutes
 
 PREFIX = "/v1"
 
@@ -27,7 +28,7 @@ def routes(
     """All routes of the dialect; `origins` are further web origins whose pages may open the stream. Without
     `outgoing` the hub calls nobody back and has no paths about that."""
     calls, devices, channels = CallRoutes(hub), DeviceRoutes(hub), ChannelRoutes(hub)
-    access, listen = AccessRoutes(hub), ListenRoutes(hub, listening, origins)
+    access, listen, products = AccessRoutes(hub), ListenRoutes(hub, listening, origins), ProductRoutes(hub)
     device = "/devices/{device}"
     observation = device + "/observations/{path:path}"
     # A channel may be named in full, `<application>/<name>`, so its part of the path holds slashes.
@@ -51,6 +52,8 @@ def routes(
         _route(f"{channel}/messages", head=False, GET=listen.messages),
         _route(f"{channel}/events", head=False, GET=listen.events),
         _route(channel, GET=channels.get, DELETE=channels.delete),
+        _route("/products", GET=products.listing),
+        _route("/products/{product}", GET=products.get, PUT=products.put, DELETE=products.delete),
         _route("/me", GET=access.me),
         _route("/keys", GET=access.list_keys, POST=access.create_key),
         _route("/keys/{key}", DELETE=access.revoke_key),

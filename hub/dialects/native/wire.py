@@ -168,9 +168,9 @@ def resource_view(resource: Resource) -> dict[str, Any]:
 def changed_device(value: Any, before: Device | None, id: str, account: str, adapters: frozenset[str]) -> Device:
     """The device that a `PUT /v1/devices/{id}` asks for: new, or `before` with the given members changed.
 
-    `adapters` are those that the account may use. An address is of the account's own (`<account>/...`) or stays as the
-    configuration set it: what an adapter calls the devices of others is theirs, taken yet or not. Raises BadRequest with
-    every wrong member.
+    `adapters` are those that the account may use. An address is of the account's own (`<account>/...`) or stays as
+    the configuration set it: what an adapter calls the devices of others is theirs, taken yet or not. Raises
+    BadRequest with every wrong member.
     """
     members = Members(value)
     name, kind = members.text("name"), members.text("type")

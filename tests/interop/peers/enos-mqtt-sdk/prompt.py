@@ -9,6 +9,7 @@ import json
 import logging
 import sys
 import threading
+import time
 import traceback
 
 from enos.core.internal.Profile import Profile
@@ -90,7 +91,7 @@ def device(url, product, key, secret, ca=None):
     return client
 
 
-def activated(url, product, product_secret, key):
+def activated(url, product, product_secret, key, timeout=15):
     """The secret that a device is handed when it signs in with its product's."""
     login = DynamicActivationLogin(url, product, product_secret, key)
     client = MqttClient(profile=Profile.create_instance(login))
@@ -102,13 +103,21 @@ def activated(url, product, product_secret, key):
 
     client.on_device_dynamic_active = keep
     client.connect(Told())
-    told.wait(15)
+    told.wait(timeout)
     client.close()
     return given[0] if given else None
 
 
 def connected(client, timeout=15):
     return client.told.connected.wait(timeout)
+
+
+def until(condition, timeout=30):
+    """Whether something came true in time; the SDK tells of a lost connection only by being asked."""
+    over = time.monotonic() + timeout
+    while not condition() and time.monotonic() < over:
+        time.sleep(0.02)
+    return condition()
 
 
 def asked(client, request):

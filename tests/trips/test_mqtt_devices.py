@@ -1,0 +1,337 @@
+"""EnOS devices and gateways with the real core above the listener: signing in, posts, stored facts, restarts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.mqtt.adapter import MqttAdapter
+from adapters.mqtt.double import DeviceDouble, signature
+from adapters.mqtt.settings import MqttSettings
+from hub.core.hub import Hub
+from hub.core.intake import Taken
+from hub.core.products import product_record
+from hub.engines.sqlite import SqliteEngine
+from hub.model.call import Call, CallSpec, CallState
+from hub.model.device import Device, Presence, Registration
+from hub.model.event import Event, EventKind, Position
+from hub.model.outcome import Ending
+from hub.model.product import Product
+from hub.model.record import Kind, Record
+from tests.clock import ManualClock
+from tests.core_rig import PRINCIPAL, SEAL
+
+pytestmark = pytest.mark.anyio
+
+PRODUCT = "pkPump"
+PATIENCE = 5.0
+
+
+class Plant:
+    """A hub with a listener, the declared devices `pump`, `gateway`, `other`, `sub` (secret: `s-<id>`)."""
+
+    def __init__(self, hub: Hub, adapter: MqttAdapter, clock: ManualClock) -> None:
+        self.hub = hub
+        self.adapter = adapter
+        self.clock = clock
+        self.doubles: list[DeviceDouble] = []
+
+    def double(self, id: str, secret: str | None = None, **more: Any) -> DeviceDouble:
+        port = self.adapter.health()["ports"]["mqtt"]
+        more = {"product": PRODUCT, "secret": f"s-{id}" if secret is None else secret, **more}
+        double = DeviceDouble("127.0.0.1", port, id, **more)
+        self.doubles.append(double)
+        return double
+
+    async def device(self, id: str, **more: Any) -> DeviceDouble:
+        double = self.double(id, **more)
+        assert await double.connect() == 0
+        return double
+
+    def known(self, id: str) -> Device:
+        device = self.hub.directory.device("acme", id)
+        assert device is not None
+        return device
+
+    async def submit(self, device: str, **more: Any) -> Call:
+        given: dict[str, Any] = {
+            "account": "acme", "application": "shop", "ref": "r", "device": device, "method": "INVOKE",
+            "target": "s", "channel": "shop/default", "dialect": "native",
+        }
+        (verdict,) = (await self.hub.intake.submit(PRINCIPAL, [CallSpec(**{**given, **more})])).verdicts
+        assert isinstance(verdict, Taken), verdict
+        return verdict.call
+
+    async def ended(self, call: Call) -> CallState:
+        async with asyncio.timeout(PATIENCE):
+            state = await self.hub.calls.wait_end(call.id, self.clock.monotonic() + 1e9)
+        assert state is not None and state.outcome is not None
+        return state
+
+    async def events(self, kind: EventKind) -> list[Event]:
+        channel = await self.hub.channels.open("shop/default", "acme")
+        page = await self.hub.channels.read(channel, Position(channel.epoch, 0), 10_000)
+        return [event for event in page.events if event.kind is kind]
+
+    async def until(self, presence: Presence, *ids: str) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while any(self.known(id).presence is not presence for id in ids):
+                await self.hub.engine.journal.park([])
+
+
+@asynccontextmanager
+async def running(folder: Path, clock: ManualClock | None = None, **settings: Any) -> AsyncIterator[Plant]:
+    """The hub on the folder's data; leave it and enter it again for a restart."""
+    clock = clock or ManualClock()
+    adapter = MqttAdapter(MqttSettings(port=0, **settings))
+    hub = Hub(SqliteEngine(folder / "data", clock, SEAL), {"mqtt": (adapter, {"account": "acme"})}, clock)
+
+    async def declare(hub: Hub) -> None:
+        if hub.directory.account("acme") is not None:
+            return
+        await hub.directory.put(Record(Kind.ACCOUNT, "acme", "acme", {"name": "Acme"}))
+        await hub.directory.put(Record(Kind.APPLICATION, "shop", "acme", {"name": "Shop", "account": "acme"}))
+        await hub.directory.put(product_record(Product(PRODUCT, "acme", activation=True, secret=b"s-product")))
+        await hub.directory.put(product_record(Product("closed", "acme", activation=False, secret=b"s-product")))
+        for id in ("pump", "gateway", "other", "sub"):
+            aliases = {"product-device": f"{PRODUCT}/{id}"}
+            await hub.directory.put_device(Device(id, "acme", "mqtt", "", aliases=aliases), secret=f"s-{id}".encode())
+
+    async with hub.running(declare):
+        plant = Plant(hub, adapter, clock)
+        try:
+            yield plant
+        finally:
+            for double in plant.doubles:
+                await double.close()
+
+
+def sub_of(id: str, secret: str | None = None) -> dict[str, str]:
+    """A sub-device as its gateway tells of it."""
+    signed = signature("c", id, PRODUCT, "1.5", f"s-{id}" if secret is None else secret)
+    return {
+        "productKey": PRODUCT, "deviceKey": id, "clientId": "c", "timestamp": "1.5", "signMethod": "hmacsha256",
+        "sign": signed,
+    }  # fmt: skip
+
+
+# -- signing in -----------------------------------------------------------------------------------
+
+
+async def test_a_device_signs_in_with_its_own_secret_only(tmp_path: Path) -> None:
+    async with running(tmp_path) as plant:
+        for secret in ("", "s-gateway", "s-product"):
+            assert await plant.double("pump", secret).connect() == 4
+        assert await plant.double("nobody").connect() == 4
+        assert await plant.double("pump", product="another").connect() == 4
+        assert plant.known("pump").registration is Registration.DECLARED
+
+        await plant.device("pump")
+        assert plant.known("pump").registration is Registration.REGISTERED
+
+
+async def test_a_disabled_device_and_one_of_another_adapter_are_refused(tmp_path: Path) -> None:
+    async with running(tmp_path) as plant:
+        device = plant.known("pump")
+        await plant.hub.directory.put_device(
+            Device("pump", "acme", "mqtt", device.address, aliases=device.aliases, disabled=True)
+        )
+        await plant.hub.directory.put_device(
+            Device("sub", "acme", "websocket", "x", aliases=plant.known("sub").aliases)
+        )
+
+        assert await plant.double("pump").connect() == 4
+        assert await plant.double("sub").connect() == 4
+
+
+async def test_a_product_hands_out_one_secret_that_opens_the_door_from_then_on(tmp_path: Path) -> None:
+    async with running(tmp_path) as plant:
+        secrets = []
+        for _ in range(2):
+            double = plant.double("fresh", "s-product", mode=3)
+            assert await double.connect() == 0
+            await double.until(lambda double=double: bool(double.messages))
+            (message,) = double.messages
+            assert message.topic == f"/ext/session/{PRODUCT}/fresh/thing/activate/info"
+            secrets.append(wire_params(message.payload)["deviceSecret"])
+            # It has to come back with its secret: nothing else is heard of it.
+            assert (await double.request("thing/measurepoint/post", {"measurepoints": {"a": 1}}))["code"] == 1009
+            assert plant.known("fresh").registration is Registration.DECLARED
+
+        assert secrets[0] == secrets[1] and len(secrets[0]) == 32
+        assert await plant.double("fresh", "s-product").connect() == 4
+    async with running(tmp_path) as plant:
+        await plant.device("fresh", secret=secrets[0])
+
+
+@pytest.mark.parametrize(("product", "secret"), [(PRODUCT, "wrong"), ("closed", "s-product"), ("no", "s-product")])
+async def test_a_product_that_activates_nobody_lets_nobody_in(tmp_path: Path, product: str, secret: str) -> None:
+    async with running(tmp_path) as plant:
+        assert await plant.double("fresh", secret, mode=3, product=product).connect() == 4
+        assert plant.hub.directory.device("acme", "fresh") is None
+
+
+# -- calls and posts ------------------------------------------------------------------------------
+
+
+async def test_a_call_of_each_kind_ends_by_its_answer(tmp_path: Path) -> None:
+    async with running(tmp_path) as plant:
+        await plant.device("pump")
+        for more, payload in (
+            ({"method": "INVOKE", "target": "s", "args": {"a": 1}}, b'{"a":1}'),
+            ({"method": "POST", "target": "/service/s", "payload": b'{"b":2}'}, b'{"b":2}'),
+            ({"method": "PUT", "target": "/measurepoint/t", "payload": b"5"}, b"{}"),
+            ({"method": "GET", "target": "/measurepoint/t"}, b"5"),
+        ):
+            state = await plant.ended(await plant.submit("pump", **more))
+            assert state.outcome is not None
+            assert (state.outcome.ending, state.outcome.payload) == (Ending.ANSWERED, payload)
+
+
+async def test_a_call_waits_for_a_device_that_is_not_there(tmp_path: Path) -> None:
+    async with running(tmp_path) as plant:
+        call = await plant.submit("pump", args={"a": 1})
+        double = await plant.device("pump")
+
+        assert (await plant.ended(call)).outcome.payload == b'{"a":1}'  # type: ignore[union-attr]
+        assert double.executed == [call.id]
+
+
+async def test_the_points_of_a_post_reach_the_applications_that_want_them(tmp_path: Path) -> None:
+    async with running(tmp_path) as plant:
+        double = await plant.device("pump")
+        double.points = {"a": 0, "b": 0}
+        for path in ("/measurepoint/a", "/measurepoint/b", "/event/hot"):
+            await plant.hub.observe.want("shop", plant.known("pump"), path)
+        async with asyncio.timeout(PATIENCE):
+            while len(await plant.events(EventKind.NOTIFICATION)) < 2:  # the present values
+                await plant.hub.engine.journal.park([])
+        await double.request("thing/measurepoint/post", {"measurepoints": {"a": 1, "unwanted": 7, "b": 2}})
+        await double.request("thing/event/hot/post", {"events": {"temp": 99}})
+
+        told = [event.body for event in await plant.events(EventKind.NOTIFICATION)][2:]
+        assert [(body["path"], body["payload"]) for body in told] == [
+            ("/measurepoint/a", b"1"), ("/measurepoint/b", b"2"), ("/event/hot", b'{"temp":99}'),
+        ]  # fmt: skip
+
+
+async def test_an_answer_is_acknowledged_after_its_end_is_on_disk(tmp_path: Path) -> None:
+    async with running(tmp_path) as plant:
+        double = await plant.device("pump")
+        double.qos = 1
+        call = await plant.submit("pump")
+        await double.until(lambda: bool(double.acked))
+
+        state = await plant.hub.engine.journal.get(call.id)
+        assert state is not None and state.outcome is not None
+
+
+# -- gateways -------------------------------------------------------------------------------------
+
+
+async def logged_in(plant: Plant, gateway: DeviceDouble, *subs: str) -> None:
+    for id in subs:
+        assert (await gateway.request("thing/topo/add", [sub_of(id)]))["code"] == 200
+        assert (await gateway.request("combine/login", sub_of(id), session=True))["code"] == 200
+
+
+async def test_a_sub_device_is_called_over_its_gateway_and_leaves_with_it(tmp_path: Path) -> None:
+    async with running(tmp_path) as plant:
+        gateway = await plant.device("gateway")
+        await logged_in(plant, gateway, "sub", "pump")
+
+        state = await plant.ended(await plant.submit("sub", args={"a": 1}))
+        assert state.outcome is not None and state.outcome.ending is Ending.ANSWERED
+        assert gateway.commands[-1][0] == f"/sys/{PRODUCT}/sub/thing/service/s"
+        assert plant.known("sub").presence is Presence.ONLINE
+        batch = [{"productKey": PRODUCT, "deviceKey": "sub", "measurepoints": {"a": 1}}, {"measurepoints": {"b": 1}}]
+        assert (await gateway.request("thing/measurepoint/post/batch", batch))["code"] == 200
+
+        assert (await gateway.request("combine/logout", sub_of("sub"), session=True))["code"] == 200
+        assert (plant.known("sub").presence, plant.known("pump").presence) == (Presence.OFFLINE, Presence.ONLINE)
+        await gateway.drop()
+        await plant.until(Presence.OFFLINE, "gateway", "sub", "pump")
+
+
+async def test_a_sub_device_is_in_one_topology_and_signs_for_it(tmp_path: Path) -> None:
+    async with running(tmp_path) as plant:
+        gateway, other = await plant.device("gateway"), await plant.device("other")
+        assert (await gateway.request("thing/topo/add", [sub_of("sub", "wrong")]))["code"] == 742
+        await logged_in(plant, gateway, "sub")
+        assert (await other.request("thing/topo/add", [sub_of("sub")]))["code"] == 740
+        assert (await other.request("combine/login", sub_of("sub"), session=True))["code"] == 740
+        assert (await gateway.request("combine/login", sub_of("sub", "wrong"), session=True))["code"] == 742
+
+        assert (await gateway.request("thing/topo/delete", [sub_of("sub")]))["code"] == 200
+        assert plant.known("sub").presence is Presence.OFFLINE
+        await logged_in(plant, other, "sub")
+
+
+async def test_a_device_that_dials_in_itself_leaves_its_gateway(tmp_path: Path) -> None:
+    async with running(tmp_path) as plant:
+        gateway = await plant.device("gateway")
+        await logged_in(plant, gateway, "sub")
+        sub = await plant.device("sub")
+        call = await plant.submit("sub")
+        await plant.ended(call)
+
+        assert (sub.executed, gateway.executed) == ([call.id], [])
+        body = {"measurepoints": {"a": 1}, "productKey": PRODUCT, "deviceKey": "sub"}
+        assert (await gateway.request("thing/measurepoint/post", body))["code"] == 740
+
+
+# -- restarts -------------------------------------------------------------------------------------
+
+
+async def test_attributes_tags_and_topology_outlive_the_hub(tmp_path: Path) -> None:
+    async with running(tmp_path) as plant:
+        gateway = await plant.device("gateway")
+        await gateway.request("thing/attribute/update", {"attributes": {"a": 1, "b": [2]}})
+        await gateway.request("thing/tag/update", [{"tagKey": "where", "tagValue": "cellar"}])
+        await logged_in(plant, gateway, "sub")
+    async with running(tmp_path) as plant:
+        gateway, other = await plant.device("gateway"), await plant.device("other")
+
+        assert (await gateway.request("thing/attribute/query", {"attributes": ["b"]}))["data"] == {"b": [2]}
+        assert (await gateway.request("thing/tag/query", {"tags": []}))["data"] == {"where": "cellar"}
+        assert (await other.request("thing/topo/add", [sub_of("sub")]))["code"] == 740
+        assert (await gateway.request("combine/login", sub_of("sub"), session=True))["code"] == 200
+
+
+async def test_attributes_have_a_bound(tmp_path: Path) -> None:
+    async with running(tmp_path, attributes=100) as plant:
+        double = await plant.device("pump")
+
+        assert (await double.request("thing/attribute/update", {"attributes": {"a": "x" * 200}}))["code"] == 460
+        assert (await double.request("thing/attribute/query", {"attributes": []}))["data"] == {}
+
+
+async def test_a_late_answer_after_a_restart_ends_the_call_and_nothing_is_published_again(tmp_path: Path) -> None:
+    async with running(tmp_path) as plant:
+        before = await plant.device("pump")
+        before.hold()
+        call = await plant.submit("pump")
+        asked = await before.asked()
+    async with running(tmp_path) as plant:
+        after = await plant.device("pump")
+        after.qos = 1
+        await asked.answer(b"at last", sender=after)
+
+        state = await plant.ended(call)
+        assert state.outcome is not None and state.outcome.payload == b"at last"
+        await after.until(lambda: after.acked == [1])
+        assert after.executed == []
+        registered = [event for event in await plant.events(EventKind.REGISTERED) if event.body["device"] == "pump"]
+        assert len(registered) == 1  # it is the same life of the device
+
+
+def wire_params(payload: bytes) -> dict[str, Any]:
+    import orjson
+
+    body: dict[str, Any] = orjson.loads(payload)["params"]
+    return body

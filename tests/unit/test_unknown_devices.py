@@ -1,0 +1,69 @@
+"""Events of devices that the hub does not know (any more), and the end of their connections."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hub.model.errors import UnknownDevice
+from hub.ports.adapter import DeviceEvent, EventKind
+from tests.core_rig import Core, ScriptedAdapter, running_core
+
+pytestmark = pytest.mark.anyio
+
+
+class Expelling(ScriptedAdapter):
+    """Notes whom it is told to send away."""
+
+    def __init__(self, expelled: list[str]) -> None:
+        super().__init__()
+        self.expelled = expelled
+
+    def expel(self, device: str) -> None:
+        self.expelled.append(device)
+
+
+@pytest.fixture
+async def core(tmp_path: Path) -> AsyncIterator[Core]:
+    async with running_core(tmp_path) as core:
+        yield core
+
+
+def event(core: Core, kind: EventKind, device: str) -> DeviceEvent:
+    return DeviceEvent(kind, device, core.clock.monotonic())
+
+
+@pytest.mark.parametrize("kind", [EventKind.UPDATED, EventKind.AWAKE, EventKind.OFFLINE, EventKind.NOTIFICATION])
+async def test_an_event_of_an_unknown_device_may_not_be_acknowledged(core: Core, kind: EventKind) -> None:
+    assert core.adapter.ctx is not None
+
+    with pytest.raises(UnknownDevice):
+        await core.adapter.ctx.accept(event(core, kind, "nobody"))
+    await core.adapter.ctx.accept(event(core, EventKind.AWAKE, "lamp"))
+    assert core.adapter.ctx.emit(event(core, kind, "nobody"))
+    await core.settle()
+
+
+async def test_an_event_of_a_deleted_device_may_not_be_acknowledged(core: Core) -> None:
+    lamp = core.hub.directory.device("acme", "lamp")
+    assert core.adapter.ctx is not None and lamp is not None
+    await core.hub.presence.remove(lamp)
+
+    with pytest.raises(UnknownDevice):
+        await core.adapter.ctx.accept(event(core, EventKind.NOTIFICATION, "lamp"))
+
+
+async def test_the_adapter_sends_away_devices_that_are_deleted_disabled_or_moved(core: Core) -> None:
+    directory, expelled = core.hub.directory, list[str]()
+    core.hub.adapters["scripted"] = Expelling(expelled)
+    devices = [await core.device(id) for id in ("deleted", "disabled", "moved", "renamed")]
+
+    await core.hub.presence.remove(devices[0])
+    await directory.put_device(replace(devices[1], disabled=True))
+    await directory.put_device(replace(devices[2], address="acme/elsewhere"))
+    await directory.put_device(replace(devices[3], name="blue"))
+
+    assert expelled == ["deleted", "disabled", "moved"]
