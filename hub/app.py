@@ -86,7 +86,9 @@ class App:
         self.hub.intake.schemas = {name: schema_of(settings, name) for name in settings.schemas}
         self.users = Users(self.hub.directory, self.hub.access)
         self.hub.access.open_to_names = frozenset(settings.admission.open_to_names)
-        self.listening = Listening(self.hub.channels, engine.log, self.limits, clock, self.hub.access.watch)
+        self.listening = Listening(
+            self.hub.channels, engine.log, self.limits, clock, self.hub.access.watch, self.hub.stats
+        )
         # Whoever listens on further ports adds them: a hub must not be made to call itself.
         self.guard = Guard(clock, settings.callbacks.allow)
         self.outgoing = Outgoing(self.hub, self.guard)

@@ -55,6 +55,7 @@ class HubCollector(Collector):
         yield GaugeMetricFamily("hub_open_calls", "Calls that have not ended", value=len(hub.dispatch.tickets))
         yield GaugeMetricFamily("hub_attempts_under_way", "Attempts that run now", value=hub.dispatch.under_way)
         yield GaugeMetricFamily("hub_listeners", "Sockets and streams that are open", value=self._listeners())
+        yield GaugeMetricFamily("hub_lagging", "Subscriptions that are catching up", value=stats.lagging)
         yield GaugeMetricFamily("hub_ready", "1 while the hub takes calls", value=int(hub.state is HubState.READY))
         engine = hub.engine.health()
         yield GaugeMetricFamily("hub_engine_up", "1 while the engine can commit", value=int(engine["state"] == "up"))

@@ -12,6 +12,7 @@ import json
 import math
 import re
 import socket
+import ssl
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -103,6 +104,7 @@ class Server:
         self.estimates = False
         self.news = asyncio.Event()
         self.largest = 0
+        self.tls: ssl.SSLContext | None = None
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -118,7 +120,7 @@ class Server:
     async def open(self) -> None:
         """Listen."""
         if self._server is None:
-            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self.tls)
 
     async def close(self) -> None:
         """Be gone, with every connection."""

@@ -39,11 +39,11 @@ class Job:
 
     __slots__ = ("answers", "due", "hinted", "pause", "ref")
 
-    def __init__(self, ref: str, due: float, pause: float) -> None:
+    def __init__(self, ref: str, due: float, pause: float, hinted: bool) -> None:
         self.ref = ref
         self.due = due
         self.pause = pause
-        self.hinted = True
+        self.hinted = hinted
         self.answers: list[asyncio.Future[Told]] = []
 
 
@@ -95,7 +95,7 @@ class Jobs:
         if job is None:
             now = self._clock.monotonic()
             pause = self._interval if first is None else min(first, MOST_PAUSE)
-            job = self._jobs[ref] = Job(ref, now + pause, self._interval)
+            job = self._jobs[ref] = Job(ref, now + pause, self._interval, first is not None)
             self._rouse(self._due(job))
         job.answers.append(answer)
         over = self._clock.call_at(deadline, _fail, answer, "the job did not end in time")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import logging
 import ssl
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from adapters.mqtt.adapter import MqttAdapter
 
 BACKLOG = 1024
+MOVES = 100
 KEY_PREFIX = "ak_"
 # How a server of 3.1.1 tells a client of MQTT 5 that it is too new (MQTT 5, 3.2.2.2).
 _TOO_NEW = bytes((codec.CONNACK << 4, 3, 0, 0x84, 0))
@@ -65,13 +66,26 @@ class Door:
             wanted.append(("mqtts", self.settings.tls_port, {"ssl": tls, "ssl_handshake_timeout": patience}))
         try:
             for name, port, more in wanted:
-                make: Callable[[], Connection] = lambda: Connection(self, ctx)  # noqa: E731
-                server = await loop.create_server(make, self.settings.host, port, backlog=BACKLOG, **more)
+                server = await self._listen(loop, port, ctx, more)
                 self._servers.append(server)
                 self.ports[name] = server.sockets[0].getsockname()[1]
         except OSError:
             self._unlisten()
             raise
+
+    async def _listen(
+        self, loop: asyncio.AbstractEventLoop, port: int, ctx: AdapterContext, more: dict[str, Any]
+    ) -> asyncio.Server:
+        last = port + MOVES if self.settings.move and port else port
+        while True:
+            try:
+                return await loop.create_server(
+                    lambda: Connection(self, ctx), self.settings.host, port, backlog=BACKLOG, **more
+                )
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or port >= min(last, 65535):
+                    raise
+                port += 1
 
     async def close(self, grace: float) -> None:
         """Send everybody away and wait until what they told is dealt with, at most for `grace`."""

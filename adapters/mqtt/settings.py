@@ -2,6 +2,7 @@
 
     host = "127.0.0.1"
     port = 11883                 # plain TCP; 0 takes a free one, -1 none
+    move = false                 # take the next free port where one is taken, for trying things out
     tls_port = -1                # TLS; needs certificate and key
     certificate = ""             # PEM files
     key = ""
@@ -30,6 +31,7 @@ class MqttSettings:
 
     host: str = "127.0.0.1"
     port: int = 11883
+    move: bool = False
     tls_port: int = -1
     certificate: str = ""
     key: str = ""
@@ -59,6 +61,8 @@ def read(settings: Mapping[str, Any]) -> MqttSettings:
         default = getattr(defaults, key)
         if isinstance(default, str):
             values[key] = _text(key, value)
+        elif isinstance(default, bool):
+            values[key] = _truth(key, value)
         elif isinstance(default, timedelta):
             values[key] = _seconds(key, value)
         elif key in _PORTS:
@@ -76,6 +80,12 @@ def read(settings: Mapping[str, Any]) -> MqttSettings:
 def _text(key: str, value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{key}: is a text")
+    return value
+
+
+def _truth(key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{key}: is true or false")
     return value
 
 

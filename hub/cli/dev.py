@@ -15,6 +15,7 @@ import click
 import orjson
 
 from hub.cli.ending import plainly, stop
+from hub.cli.spare_device import FIRST_MQTT_PORT, SpareDevice, spare_device, spare_tables
 from hub.cli.state import DevState, default_folder
 from hub.core.access import KEY_FORM
 
@@ -72,9 +73,13 @@ def _run(
     }
     if flags["keys"]["dev"]["key"] is None:
         flags["keys"]["dev"]["key"] = state.keep_key(None)
-    settings = load(None, os.environ, flags, text=world)
     raise_file_limit()
     listener = bind_next(host, FIRST_PORT) if port is None else bind(host, port)
+    with bind_next(host, FIRST_MQTT_PORT) as free:
+        mqtt_port = free.getsockname()[1]
+    spare = spare_device(flags["keys"]["dev"]["key"])
+    flags.update(spare_tables(spare, host, mqtt_port))
+    settings = load(None, os.environ, flags, text=world)
     context = context_of(settings, host, SystemClock().now())
     ports = {"http": listener.getsockname()[1]}
     secured = []
@@ -89,7 +94,7 @@ def _run(
         key = state.keep_key(given)
         state.keep_url(url)
         ports.update(app.ports())
-        click.echo(_line(url, key, ports, state) if as_json else _banner(url, key, ports, state))
+        click.echo(_line(url, key, ports, state, spare) if as_json else _banner(url, key, ports, state, spare))
         sys.stdout.flush()
 
     with listener, to_stderr(settings.log.level, settings.log.format, settings.log.audit):
@@ -118,13 +123,13 @@ def _reachable(listener: socket.socket) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _line(url: str, key: str, ports: dict[str, int], state: DevState) -> bytes:
+def _line(url: str, key: str, ports: dict[str, int], state: DevState, spare: SpareDevice) -> bytes:
     """What tools read: one line, more members with later adapters."""
     told = {"url": url, "key": key, "ports": ports, "data_dir": str(state.folder.absolute())}
-    return orjson.dumps({**told, "powerstore": {"user": USER, "password": key}})
+    return orjson.dumps({**told, "powerstore": {"user": USER, "password": key}, "enos": spare.members})
 
 
-def _banner(url: str, key: str, ports: dict[str, int], state: DevState) -> str:
+def _banner(url: str, key: str, ports: dict[str, int], state: DevState, spare: SpareDevice) -> str:
     here = "" if state.folder == default_folder() else f" --data-dir {shlex.quote(str(state.folder))}"
     secure = f"\n    tls     https://localhost:{ports['https']}/" if "https" in ports else ""
     devices = ", ".join(f"{scheme} {port}" for scheme, port in ports.items() if scheme not in ("http", "https"))
@@ -135,6 +140,7 @@ def _banner(url: str, key: str, ports: dict[str, int], state: DevState) -> str:
     page    {url}/{secure}{dial_in}
     key     {key}
     data    {state.folder}
+    spare   EnOS device {spare.device_key} of product {spare.product_key}, secret {spare.device_secret}
 
   Watch the answers in a second terminal:
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from hub.core.channels import Channels
 from hub.core.limits import Limits
+from hub.core.stats import Stats
 from hub.delivery.lane import Lanes
 from hub.delivery.openings import Openings
 from hub.delivery.seats import Seats
@@ -14,7 +15,8 @@ from hub.ports.engine import ChannelLog
 
 
 class Listening:
-    """The listeners' side of the hub. `watch` is `Access.watch`: it tells when a key is revoked."""
+    """The listeners' side of the hub. `watch` is `Access.watch`: it tells when a key is revoked. `stats` are those that
+    operators read."""
 
     def __init__(
         self,
@@ -23,11 +25,13 @@ class Listening:
         limits: Limits,
         clock: Clock,
         watch: Callable[[str, Callable[[], None]], Callable[[], None]],
+        stats: Stats | None = None,
     ) -> None:
+        self.stats = stats or Stats()
         self.channels = channels
         self.log = log
         self.limits = limits
         self.clock = clock
-        self.lanes = Lanes()
+        self.lanes = Lanes(self.stats)
         self.seats = Seats()
         self.openings = Openings(limits, clock, watch)

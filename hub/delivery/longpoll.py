@@ -8,6 +8,7 @@ import anyio
 from starlette.requests import Request
 
 from hub.core.channels import Channel
+from hub.core.stats import Stats
 from hub.delivery.listening import Listening
 from hub.model.errors import NotFound
 from hub.model.event import Page, Position
@@ -30,12 +31,13 @@ async def poll(
     None (204) when the hold is over, the hub drains, the key is revoked or the client has gone. Raises NotFound
     when the channel is deleted meanwhile, BadRequest for a position beyond the head, TooMany, Unavailable.
     """
-    channels, clock = listening.channels, listening.clock
+    channels, clock, stats = listening.channels, listening.clock, listening.stats
     with listening.openings.open(principal.key_id, poll=True) as opening:
-        page: Page | None = await channels.read(channel, after, limit)
-        if page is None or page.events or page.gap is not None:
-            return page
-        page = None
+        stats.polls += 1
+        found = await channels.read(channel, after, limit)
+        if found.events or found.gap is not None:
+            return _counted(found, stats)
+        page: Page | None = None
         until = clock.monotonic() + min(hold, listening.limits.poll_hold) / _SECOND
         channel.listeners += 1
         try:
@@ -50,6 +52,12 @@ async def poll(
             channel.listeners -= 1
     if page is None and channel.deleted:
         raise NotFound("the channel was deleted", code="channel-not-found")
+    return None if page is None else _counted(page, stats)
+
+
+def _counted(page: Page, stats: Stats) -> Page:
+    stats.deliveries += len(page.events)
+    stats.gaps += page.gap is not None
     return page
 
 

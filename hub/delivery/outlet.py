@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import anyio
 
+from hub.core.stats import Stats
 from hub.delivery.listener import Listener
 from hub.delivery.sink import Sink
 from hub.ports.clock import Clock, Timer
@@ -31,14 +32,18 @@ class Outlet:
         "_listeners",
         "_patience",
         "_room",
+        "_stats",
         "_stuck",
         "_waiting",
         "closed",
         "sink",
     )
 
-    def __init__(self, sink: Sink, clock: Clock, patience: timedelta, gone: Callable[[], None]) -> None:
+    def __init__(
+        self, sink: Sink, clock: Clock, patience: timedelta, gone: Callable[[], None], stats: Stats | None = None
+    ) -> None:
         self.sink = sink
+        self._stats = stats or Stats()
         self.closed: tuple[int, str] | None = None
         self._clock = clock
         self._patience = patience
@@ -122,6 +127,7 @@ class Outlet:
             # It takes little, but it takes; only one that takes nothing is closed.
             self._watch()
         else:
+            self._stats.slow_closed += 1
             self.close(SLOW_CONSUMER, "too slow; resume from your position")
 
     def _resumed(self) -> None:

@@ -55,7 +55,9 @@ async def outlet_of(
     outlet: Outlet | None = None
     try:
         async with anyio.create_task_group() as group:
-            outlet = Outlet(sink, listening.clock, listening.limits.slow_listener, group.cancel_scope.cancel)
+            outlet = Outlet(
+                sink, listening.clock, listening.limits.slow_listener, group.cancel_scope.cancel, listening.stats
+            )
             if isinstance(sink, AsgiSink):
                 group.start_soon(sink.run)
             opening.on_end = outlet.close

@@ -121,8 +121,10 @@ class EventStream:
         while not self._channel.deleted:
             page = await channels.read(self._channel, self._position, self._listening.limits.listener_events)
             if page.gap is not None:
+                self._listening.stats.gaps += 1
                 self._position = Position(page.epoch, page.gap.next)
             if page.events:
+                self._listening.stats.deliveries += len(page.events)
                 self._position = page.events[-1].position
             if page.gap is not None or page.events:
                 return chunk(page, self._channel.name)
@@ -134,6 +136,7 @@ class EventStream:
         """Send; False when the client took nothing for too long."""
         with anyio.move_on_after(self._listening.limits.slow_listener / _SECOND) as patience:
             await send({"type": "http.response.body", "body": data, "more_body": True})
+        self._listening.stats.slow_closed += patience.cancelled_caught
         return not patience.cancelled_caught
 
 

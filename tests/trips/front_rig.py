@@ -168,7 +168,7 @@ async def running_front(
         for application, secret in (("shop", KEY), ("stall", FOREIGN)):
             if not hub.access.keys(application):
                 await hub.access.create_key(application, frozenset(Scope), secret=secret)
-        listening = Listening(hub.channels, hub.engine.log, hub.limits, hub.clock, hub.access.watch)
+        listening = Listening(hub.channels, hub.engine.log, hub.limits, hub.clock, hub.access.watch, hub.stats)
         outgoing = Outgoing(hub, guard or Guard(core.clock, LOOPBACK), luck=lambda: 0.5)
         native = native_routes(hub, listening, outgoing=outgoing)
         pelion = ChannelService(hub, listening, outgoing.guard)

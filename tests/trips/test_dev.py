@@ -47,7 +47,9 @@ def test_its_line_tells_where_it_is_and_the_key_is_kept_private(dev: Any, tmp_pa
     _, said = dev
     folder = tmp_path / "state/asyncid-hub/dev"
 
-    assert set(said) == {"url", "key", "ports", "data_dir", "powerstore"}
+    assert set(said) == {"url", "key", "ports", "data_dir", "powerstore", "enos"}
+    assert set(said["enos"]) == {"org", "product_key", "product_secret", "device_key", "device_secret"}
+    assert "mqtt" in said["ports"]
     assert said["url"] == f"http://127.0.0.1:{said['ports']['http']}"
     assert said["data_dir"] == str(folder)
     assert (folder / "dev-key").read_text().strip() == said["key"]
@@ -62,6 +64,18 @@ def test_a_call_gets_its_answer_pushed(dev: Any, tmp_path: Path) -> None:
     assert answered.returncode == 0, answered.stderr
     item = json.loads(answered.stdout)
     assert (item["status"], base64.b64decode(item["payload"]), item["max-age"]) == (200, b"value1\n", 600)
+
+
+def test_what_listeners_get_is_counted(dev: Any, tmp_path: Path) -> None:
+    _, said = dev
+    assert hub("call", LAMP, "GET", "/5/0/1", home=tmp_path).returncode == 0
+    assert ask(said["url"], "/v1/channels/default/messages?offset=0&wait=0", said["key"])[0] == 200
+
+    metrics = ask(said["url"], "/metrics")[2].decode().splitlines()
+    counted = {name: float(value) for name, _, value in (line.partition(" ") for line in metrics if line[0] != "#")}
+    assert counted["hub_deliveries_total"] >= 2
+    assert counted["hub_polls_total"] == 1
+    assert counted["hub_lagging"] == 0
 
 
 def test_how_a_call_went_is_told_by_the_exit_code(dev: Any, tmp_path: Path) -> None:

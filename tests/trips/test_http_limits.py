@@ -276,7 +276,7 @@ KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
         (b"GET %s HTTP/1.1\r\nX: " + b"x" * 20_000 + b"\r\n\r\n", 431),
         (b"GET %s HTTP/1.1\r\n" + b"X: y\r\n" * 101 + b"\r\n", 431),
         (b"GET %s HTTP/1.1\r\nHost: hub\r\n" + HANDSHAKE + b"\r\n", 400),
-        (b"GET %s HTTP/1.1\r\nHost: hub\r\n" + HANDSHAKE.replace(b"13", b"7") + KEY + b"\r\n", 426),
+        (b"GET %s HTTP/1.1\r\nHost: hub\r\n" + HANDSHAKE.replace(b"13", b"7") + KEY + b"\r\n", 400),
         (b"GET %s HTTP/1.1\r\nHost: hub\r\n" + HANDSHAKE + KEY + b"X: " + b"x" * 9_000 + b"\r\n\r\n", 431),
     ],
 )

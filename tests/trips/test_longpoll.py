@@ -174,6 +174,7 @@ async def test_a_position_that_is_gone_is_answered_at_once_with_the_gap(web: Web
     status, body = await web.get("/messages?epoch=another&offset=3&wait=30")
 
     assert (status, body) == (200, [])
+    assert (web.hub.listening.stats.polls, web.hub.listening.stats.gaps) == (1, 1)
 
 
 async def test_polls_are_bounded() -> None:
@@ -263,3 +264,4 @@ async def test_a_stream_that_is_not_read_is_cut(clock: ManualClock) -> None:
         await hub.until(lambda: len(hub.listening.openings) == 0)
         await hub.until(lambda: not hub.server.server_state.connections)
         writer.transport.abort()
+        assert hub.listening.stats.slow_closed == 1

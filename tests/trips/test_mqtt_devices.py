@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from hub.engines.sqlite import SqliteEngine
 from hub.model.call import Call, CallSpec, CallState
 from hub.model.device import Device, Presence, Registration
 from hub.model.event import Event, EventKind, Position
+from hub.model.ids import CallId
 from hub.model.outcome import Ending
 from hub.model.product import Product
 from hub.model.record import Kind, Record
@@ -81,7 +83,7 @@ class Plant:
     async def until(self, presence: Presence, *ids: str) -> None:
         async with asyncio.timeout(PATIENCE):
             while any(self.known(id).presence is not presence for id in ids):
-                await self.hub.engine.journal.park([])
+                await self.hub.engine.journal.park([CallId("nobody")])
 
 
 @asynccontextmanager
@@ -210,7 +212,7 @@ async def test_the_points_of_a_post_reach_the_applications_that_want_them(tmp_pa
             await plant.hub.observe.want("shop", plant.known("pump"), path)
         async with asyncio.timeout(PATIENCE):
             while len(await plant.events(EventKind.NOTIFICATION)) < 2:  # the present values
-                await plant.hub.engine.journal.park([])
+                await plant.hub.engine.journal.park([CallId("nobody")])
         await double.request("thing/measurepoint/post", {"measurepoints": {"a": 1, "unwanted": 7, "b": 2}})
         await double.request("thing/event/hot/post", {"events": {"temp": 99}})
 
@@ -331,7 +333,6 @@ async def test_a_late_answer_after_a_restart_ends_the_call_and_nothing_is_publis
 
 
 def wire_params(payload: bytes) -> dict[str, Any]:
-    import orjson
-
-    body: dict[str, Any] = orjson.loads(payload)["params"]
+    """The parameters of a command."""
+    body: dict[str, Any] = json.loads(payload)["params"]
     return body

@@ -130,8 +130,10 @@ class HeldStore:
         return getattr(self._store, name)
 
 
-async def test_a_change_of_a_device_does_not_undo_a_registration_at_the_same_time(front: Front) -> None:
-    directory, line = front.core.hub.directory, (Kind.DEVICE, "acme/d1")
+async def test_a_change_of_a_device_does_not_undo_a_registration_at_the_same_time(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, begun = front.core.hub.directory, asyncio.Semaphore(0)
     await front.ask("PUT", "/v1/devices/d1", {"adapter": "scripted"})
     held = directory._store = HeldStore(directory._store)
 
@@ -139,13 +141,20 @@ async def test_a_change_of_a_device_does_not_undo_a_registration_at_the_same_tim
         assert before is not None
         return replace(before, registration=Registration.REGISTERED, resources=(Resource("/5/0/1"),), boot="b1")
 
+    edit = directory.edit_device
+
+    async def noticed(*given: Any, **more: Any) -> Device:
+        begun.release()
+        return await edit(*given, **more)
+
     # The registration is being written while both requests are judged.
-    registering = asyncio.ensure_future(directory.edit_device("acme", "d1", registered))
+    registering = asyncio.ensure_future(edit("acme", "d1", registered))
+    monkeypatch.setattr(directory, "edit_device", noticed)
     naming = asyncio.ensure_future(front.ask("PUT", "/v1/devices/d1", {"name": "blue"}))
     sealing = asyncio.ensure_future(front.ask("PUT", "/v1/devices/d1/credentials", {"secret": "open sesame"}))
     async with asyncio.timeout(PATIENCE):
-        while len(directory._lines.get(line, (None, []))[1]) < 3:
-            await asyncio.sleep(0)
+        await begun.acquire()
+        await begun.acquire()
     held.go.set()
     named, secret, _ = await asyncio.gather(naming, sealing, registering)
 

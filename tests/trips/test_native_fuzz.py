@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import json
 import re
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from urllib.parse import quote
 import anyio.from_thread
 import msgpack
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.trips.front_rig import KEY, running_front
@@ -257,6 +258,47 @@ def test_any_body_of_a_native_call_is_a_call_or_a_problem(port: int, headers: di
     assert answer.status in (202, 400, 404, 409, 413, 415), (answer.status, answer.told)
     if answer.status != 202:
         assert json.loads(answer.told)["status"] == answer.status
+
+
+_LINE = st.binary(max_size=24).map(lambda raw: bytes(byte for byte in raw if byte not in b"\r\n\0"))
+_ORIGIN = st.sampled_from([b"http://[", b"http://[::1", b"null", b"://", b"http://a]b", b"*", b"", b"http://h"]) | _LINE
+_SOCKET_HEADERS = st.lists(
+    st.tuples(st.sampled_from([b"Origin", b"Host"]), _ORIGIN)
+    | st.tuples(
+        st.sampled_from([b"Sec-WebSocket-Protocol", b"Authorization", b"Sec-WebSocket-Extensions", b"Cookie"]),
+        st.sampled_from([b"hub.v1.json", b"wss, pelion_x", b"key.", b"key.a, key.b", b",,", b"Bearer", b"permessage-deflate;="])
+        | _LINE,
+    )
+    | st.tuples(
+        st.sampled_from([b"Sec-WebSocket-Key", b"Sec-WebSocket-Version", b"Upgrade", b"Connection"]), _LINE
+    ),
+    max_size=4,
+)
+_HANDSHAKE = (
+    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+)
+
+
+@EXAMPLES
+@given(
+    path=st.sampled_from([b"/v1/stream", b"/v2/notification/websocket-connect"]),
+    query=_LINE.map(lambda raw: quote(raw, safe="=&%").encode()) | st.sampled_from([b"", b"channel=default&offset=0"]),
+    headers=_SOCKET_HEADERS,
+    key=st.booleans(),
+)
+@example(path=b"/v1/stream", query=b"", headers=[(b"Origin", b"http://[")], key=True)
+@example(path=b"/v2/notification/websocket-connect", query=b"", headers=[(b"Host", b"["), (b"Origin", b"")], key=True)
+def test_any_handshake_of_a_socket_is_taken_or_refused_in_words(
+    port: int, path: bytes, query: bytes, headers: list[tuple[bytes, bytes]], key: bool
+) -> None:
+    shown = [*headers, *([(b"Authorization", b"Bearer " + KEY.encode())] if key else [])]
+    lines = b"".join(b"%s: %s\r\n" % header for header in shown)
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.sendall(b"GET %s?%s HTTP/1.1\r\n%s%s\r\n" % (path, query, _HANDSHAKE, lines))
+        told = client.recv(65536)
+
+    assert re.match(rb"HTTP/1.1 (101|4[0-9][0-9]) ", told), told
 
 
 @EXAMPLES

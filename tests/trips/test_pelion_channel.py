@@ -118,6 +118,7 @@ async def test_all_kinds_tell_the_same_events_in_the_same_order_with_the_same_id
             told["native"] = [message for message in messages if message["type"] == "message"]
         await front.ask("DELETE", WEBSOCKET)
         await rewound(front)
+    clock.advance(3)
     async with running_front(tmp_path, clock) as front, receiving() as receiver:
         await front.ask("PUT", CALLBACK, {"url": receiver.url, **options})
         assert (await receiver.next()).body == b"{}"

@@ -527,7 +527,12 @@ async def test_payloads_are_standard_padded_base64(front: Front) -> None:
 
 
 async def test_a_hub_that_is_told_to_end_answers_the_open_poll_first(tmp_path: Path) -> None:
-    with HubProcess(tmp_path) as hub:
+    # Without devices: the first poll would be answered at once with the news that they registered.
+    config = (
+        '[accounts.acme]\n[applications.shop]\naccount = "acme"\n'
+        '[keys.test]\napplication = "shop"\nscopes = ["listen"]\nkey = "ak_hub_process_0123456789"\n'
+    )
+    with HubProcess(tmp_path, config=config) as hub:
         reader, writer = await asyncio.open_connection("127.0.0.1", hub.port)
         request = f"GET {PULL} HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {hub.key}\r\n\r\n"
         writer.write(request.encode())

@@ -296,6 +296,8 @@ async def test_a_key_that_may_not_is_told_so(hub: Served) -> None:
         ("", {"Authorization": "Bearer ak_wrong"}, [JSON], 401),
         ("", {"Authorization": "Bearer ak_both"}, ["soap"], 400),
         ("", {"Authorization": "Bearer ak_both", "Origin": "https://elsewhere.example"}, [JSON], 403),
+        ("", {"Authorization": "Bearer ak_both", "Origin": "http://["}, [JSON], 403),
+        ("", {"Authorization": "Bearer ak_both", "Origin": "null"}, [JSON], 403),
         ("?channel=other/x", {"Authorization": "Bearer ak_both"}, [JSON], 404),
         ("?channel=default", {"Authorization": "Bearer ak_caller"}, [JSON], 403),
         ("?channel=default&offset=4", {"Authorization": "Bearer ak_both"}, [JSON], 400),

@@ -59,7 +59,7 @@ class Rig:
     ]:
         channel = await self.channel()
         sink = RecordingSink()
-        outlet = Outlet(sink, self.clock, Limits().slow_listener, lambda: None)
+        outlet = Outlet(sink, self.clock, Limits().slow_listener, lambda: None, self.lanes.stats)
         listener = Listener(
             self.channels,
             self.lanes,
@@ -300,6 +300,7 @@ async def test_a_listener_that_takes_nothing_for_thirty_seconds_is_closed(rig: R
 
     assert sink.closed is not None
     assert sink.closed[0] == 4008
+    assert rig.lanes.stats.slow_closed == 1
 
 
 async def test_a_listener_that_takes_a_little_is_not_closed(rig: Rig, clock: ManualClock) -> None:

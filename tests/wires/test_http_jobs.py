@@ -117,6 +117,20 @@ async def _all_noted(b: Any, count: int) -> None:
         await b.ctx.checkpointed.wait()
 
 
+async def test_jobs_that_come_one_by_one_cost_no_more_than_one_round_an_interval() -> None:
+    async with bench() as b:
+        b.server.length = timedelta(hours=1)
+        tasks = []
+        for _ in range(100):
+            tasks.append(await b.submitted())
+            await b.pass_time(0.1, 0.1)
+
+        assert 5 <= len(b.asked()) <= 11
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def test_questions_become_rare_while_a_job_stays_at_work() -> None:
     async with bench() as b:
         b.server.length = timedelta(hours=2)

@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from adapters.mqtt import codec
+from adapters.mqtt.adapter import MqttAdapter
 from adapters.mqtt.codec import Connect, Publish, SubAck, Subscribe
 from adapters.mqtt.double import PRODUCT, DeviceDouble
-from adapters.mqtt.rig import Rig, create_rig
+from adapters.mqtt.rig import KEY, Rig, create_rig
+from adapters.mqtt.settings import MqttSettings
 from hub.model.device import Presence
 from hub.ports.adapter import Delivery, EventKind, NoSuchResource, ObserveSpec, TooLarge, Unsupported
+from hub.tls import self_signed
 from tests.contracts.adapter_case import Case, refused, within
 from tests.contracts.context import ContextDouble
 
@@ -528,3 +532,52 @@ async def test_a_packet_of_a_stranger_after_its_refusal_is_not_read(tmp_path: Pa
 
         await within(double.closed.wait())
         assert (double.connack, double.acked, case.ctx.events) == (codec.BAD_CREDENTIALS, [], [])
+
+
+# -- sockets --------------------------------------------------------------------------------------
+
+
+async def test_devices_dial_in_over_tls(tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path / "tls", "127.0.0.1", datetime.now(UTC))
+    files = {"certificate": str(certificate), "key": str(key)}
+    async with listening(tmp_path, tls_port=0, port=-1, **files) as (rig, case):
+        trusting = ssl.create_default_context(cafile=str(certificate))
+        double = DeviceDouble("127.0.0.1", case.adapter.health()["ports"]["mqtts"], "secure", key=KEY, tls=trusting)
+        rig.doubles.append(double)
+
+        assert await double.connect() == codec.ACCEPTED
+        await case.barrier(double)
+
+
+async def test_a_port_that_is_taken_is_an_error_unless_it_may_move(tmp_path: Path) -> None:
+    async with listening(tmp_path) as (rig, _):
+        second = MqttAdapter(MqttSettings(port=rig.port))
+        with pytest.raises(OSError, match="in use"):
+            await second.start(ContextDouble())
+        assert second.health() == {"state": "down"}
+
+        third = MqttAdapter(MqttSettings(port=rig.port, move=True))
+        await third.start(ContextDouble())
+        assert rig.port < third.health()["ports"]["mqtt"] <= rig.port + 100
+        await third.stop(1.0)
+
+
+async def test_an_unread_connection_takes_no_calls_and_is_closed_in_the_end(tmp_path: Path) -> None:
+    async with listening(tmp_path, devices=8, inflight=4000) as (rig, case):
+        reader, writer = await asyncio.open_connection("127.0.0.1", rig.port, limit=1024)
+        deaf = rig.double("deaf")
+        writer.write(codec.encode(deaf.hello()))
+        assert await within(reader.readexactly(4)) == b"\x20\x02\x00\x00"
+        writer.transport.pause_reading()
+        tasks = []
+        while case.adapter.window(deaf.address) > 0 and len(tasks) < 3000:
+            tasks.append(case.begin(case.request(deaf, payload=bytes(40_000), content_type="a/b")))
+            await asyncio.sleep(0)
+        assert len(tasks) < 3000
+        await refused(case.adapter.call(case.request(deaf)), "QUEUE_IS_FULL", Delivery.NOT_SENT)
+
+        case.clock.advance(30)
+        outcomes = await within(asyncio.gather(*tasks, return_exceptions=True))
+        assert {outcome.code for outcome in outcomes} <= {"NOT_CONNECTED", "TIMEOUT"}
+        assert case.adapter.window(deaf.address) == 0
+        writer.transport.abort()

@@ -35,6 +35,7 @@ READER = "pelion"
 DELETED = 1000
 DISPLACED = 1001
 YOUNG = timedelta(minutes=10)
+NEWS = timedelta(seconds=2)
 LIFETIME = timedelta(hours=24)
 QUIET = timedelta(hours=48)
 IDLE: Mapping[str, timedelta] = {WEBSOCKET: timedelta(hours=24), PULL: timedelta(minutes=10)}
@@ -232,8 +233,11 @@ class PelionChannels:
         else:
             channel = await self.channel(principal.application, principal.account)
             start = await self._beginning(principal.application, channel)
+            # The SDK subscribes at the moment of its first poll; a first value that came in between is news.
+            news = await self._before_younger(channel, now - NEWS)
+            head = Position(channel.epoch, max(start.offset, news))
             made = PelionChannel(
-                principal.application, principal.account, kind, options, channel.position, now, now, principal.key_id,
+                principal.application, principal.account, kind, options, head, now, now, principal.key_id,
                 token, url, headers,
             )  # fmt: skip
             await self._hub.engine.log.store_position(channel.name, READER, start)

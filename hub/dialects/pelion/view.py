@@ -25,8 +25,8 @@ _MILLISECOND = timedelta(milliseconds=1)
 class PelionView:
     """The view of one channel record.
 
-    `made` is the channel's head when the record was made: of the events up to it only completions are shown, so that
-    an early request keeps its answer and nothing else of the past is told (decisions G).
+    `made` is the channel's head when the record was made, less what was news then: of the events up to it only
+    completions are shown, so that an early request keeps its answer and nothing else of the past is told (decisions G).
     """
 
     options: Serialization = field(default_factory=Serialization)

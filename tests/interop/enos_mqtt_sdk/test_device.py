@@ -47,7 +47,8 @@ def test_what_a_device_says_of_itself_is_told(pump: Plant) -> None:
 
 
 def test_a_point_is_set_and_read(pump: Plant) -> None:
-    assert pump.call("pump", method="PUT", uri="/measurepoint/speed", **{"payload-b64": base64.b64encode(b"900").decode()})["status"] == 200
+    value = {"payload-b64": base64.b64encode(b"900").decode()}
+    assert pump.call("pump", method="PUT", uri="/measurepoint/speed", **value)["status"] == 200
     view = pump.call("pump", method="GET", uri="/measurepoint/speed")
 
     assert (view["status"], payload(view)) == (200, 900)
@@ -67,7 +68,8 @@ def test_a_service_that_never_answers_ends_as_unknown(pump: Plant) -> None:
 def test_posts_are_answered_at_once_and_what_is_not_offered_is_refused_at_once(pump: Plant) -> None:
     posted = pump.peer(
         f"from {TSL}.MeasurepointPostRequest import MeasurepointPostRequest\n"
-        "asked(pump, MeasurepointPostRequest.builder().add_measurepoint('temp', 21.5).add_measurepoint('rpm', 3).build())"
+        "post = MeasurepointPostRequest.builder().add_measurepoint('temp', 21.5).add_measurepoint('rpm', 3)\n"
+        "asked(pump, post.build())"
     )
     event = pump.peer(
         f"from {TSL}.EventPostRequest import EventPostRequest\n"
