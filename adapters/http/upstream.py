@@ -18,6 +18,7 @@ import anyio
 from yarl import URL
 
 from adapters.http.breaker import Breaker
+from adapters.http.resolver import Resolver
 from adapters.http.settings import HttpSettings, UpstreamSettings
 from adapters.http.sign_in import SignIn
 from adapters.http.wire import Answer, skew
@@ -57,6 +58,7 @@ class Upstream:
             connector = aiohttp.TCPConnector(
                 limit=0,
                 ssl=trust,
+                resolver=Resolver(),
                 use_dns_cache=False,
                 **({"keepalive_timeout": KEPT} if reads else {"force_close": True}),
             )

@@ -122,7 +122,7 @@ class Session:
         """Send one command and wait for its answer, until the deadline."""
         if self.free(registration) <= 0:
             raise Busy("the device takes no further call now", delivery=Delivery.NOT_SENT)
-        id = wire.message_id(call_id, registration.address)
+        id = wire.message_id(call_id, registration.address, command.purpose)
         if id in self._waiting:
             raise Busy("the device works on this very call", delivery=Delivery.NOT_SENT)
         registration.asked(id)
@@ -213,7 +213,7 @@ class Session:
             else:
                 self.acknowledge(message)  # it came twice
             return
-        call_id = wire.call_of(id, registration.address) if isinstance(id, str) else None
+        call_id = wire.call_of(id, registration.address, topic.purpose) if isinstance(id, str) else None
         if call_id is None or registration.heard(str(id)):
             self.ignored += 1  # forged, meant for another device, heard before, or an answer to nothing
             self.acknowledge(message)

@@ -100,19 +100,19 @@ def _judged(device: topics.Name, mode: str, method: str, texts: tuple[str, ...],
 # -- ids ----------------------------------------------------------------------------------------
 
 
-def message_id(call_id: str, address: str) -> str:
-    """The id that a command carries: the call's own, tied to the device that it is for.
+def message_id(call_id: str, address: str, purpose: str) -> str:
+    """The id that a command carries: the call's own, tied to the device and the topic that it is for.
 
     It can be checked without any memory, so that an answer is still understood after a restart of the hub, and
-    an answer that comes from another device is not.
+    an answer that comes from another device, or on another topic, is not.
     """
-    return f"{call_id}.{hashlib.sha256(f'{call_id} {address}'.encode()).hexdigest()[:12]}"
+    return f"{call_id}.{hashlib.sha256(f'{call_id} {address} {purpose}'.encode()).hexdigest()[:12]}"
 
 
-def call_of(id: str, address: str) -> str | None:
+def call_of(id: str, address: str, purpose: str) -> str | None:
     """The call that a message id stands for; None when it is no such id."""
     call_id, dot, _ = id.rpartition(".")
-    return call_id if dot and message_id(call_id, address) == id else None
+    return call_id if dot and message_id(call_id, address, purpose) == id else None
 
 
 # -- bodies -------------------------------------------------------------------------------------

@@ -260,6 +260,24 @@ async def test_a_sub_device_is_called_over_its_gateway_and_leaves_with_it(tmp_pa
         await plant.until(Presence.OFFLINE, "gateway", "sub", "pump")
 
 
+async def test_devices_behind_one_connection_cannot_answer_for_each_other(tmp_path: Path) -> None:
+    async with running(tmp_path) as plant:
+        gateway = await plant.device("gateway")
+        await logged_in(plant, gateway, "sub")
+        gateway.hold()
+        call = await plant.submit("sub")
+        asked = await gateway.asked()
+        body = json.dumps({"id": asked.body["id"], "code": 200, "data": {"forged": True}}).encode()
+        await gateway.publish(gateway.topic("thing/service/s_reply"), body)
+        await gateway.publish(asked.topic.replace("service/s", "service/t") + "_reply", body)
+        await gateway.settle()
+        state = await plant.hub.engine.journal.get(call.id)
+        assert state is not None and state.outcome is None
+
+        await asked.answer(b"true")
+        assert (await plant.ended(call)).outcome.payload == b"true"  # type: ignore[union-attr]
+
+
 async def test_a_sub_device_is_in_one_topology_and_signs_for_it(tmp_path: Path) -> None:
     async with running(tmp_path) as plant:
         gateway, other = await plant.device("gateway"), await plant.device("other")

@@ -65,5 +65,5 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused_before_anything_
 
 
 async def test_a_file_that_is_not_there_is_named_at_the_start(certificate: tuple[Path, ssl.SSLContext]) -> None:
-    with pytest.raises(ValueError, match="upstreams.up.tls"):
+    with pytest.raises(ValueError, match=r"upstreams\.up\.tls"):
         await asked("/nowhere/ca.pem", certificate[1])

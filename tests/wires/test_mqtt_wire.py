@@ -148,13 +148,14 @@ def test_a_read_answers_with_the_value_of_its_point() -> None:
     assert wire.asked(topics.GET, {"data": {"t": 1}}).point == "t"
 
 
-def test_a_message_id_belongs_to_one_call_of_one_device() -> None:
-    id = wire.message_id("call-1", "acme/a")
+def test_a_message_id_belongs_to_one_command_of_one_device() -> None:
+    id = wire.message_id("call-1", "acme/a", "thing/service/s")
 
-    assert wire.call_of(id, "acme/a") == "call-1"
-    assert wire.call_of(id, "acme/b") is None
-    assert wire.call_of("call-1.000000000000", "acme/a") is None
-    assert wire.call_of("", "acme/a") is None
+    assert wire.call_of(id, "acme/a", "thing/service/s") == "call-1"
+    assert wire.call_of(id, "acme/b", "thing/service/s") is None
+    assert wire.call_of(id, "acme/a", "thing/service/t") is None
+    assert wire.call_of("call-1.000000000000", "acme/a", "thing/service/s") is None
+    assert wire.call_of("", "acme/a", "thing/service/s") is None
 
 
 def test_settings_are_read_strictly() -> None:

@@ -284,6 +284,16 @@ def test_offsets_of_another_life_are_not_taken_for_older() -> None:
     assert len(messages(PelionView(made=Position("old", 99)), event(1, EventKind.NOTIFICATION))) == 1
 
 
+def test_a_value_that_got_ahead_of_the_channel_by_a_moment_is_shown_and_nothing_else_is() -> None:
+    view = PelionView(made=Position("e", 4), news=2)
+    [message] = messages(
+        view, event(2, EventKind.NOTIFICATION), event(3, EventKind.DEREGISTERED), event(4, EventKind.NOTIFICATION)
+    )
+    assert (set(message), len(message["notifications"]), message["offset"]) == (
+        {"notifications", "epoch", "offset"}, 1, 4,
+    )
+
+
 def test_nothing_to_show_is_no_message() -> None:
     assert PelionView().render([event(1, EventKind.PROGRESS)]) == []
 

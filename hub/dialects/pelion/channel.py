@@ -235,10 +235,9 @@ class PelionChannels:
             start = await self._beginning(principal.application, channel)
             # The SDK subscribes at the moment of its first poll; a first value that came in between is news.
             news = await self._before_younger(channel, now - NEWS)
-            head = Position(channel.epoch, max(start.offset, news))
             made = PelionChannel(
-                principal.application, principal.account, kind, options, head, now, now, principal.key_id,
-                token, url, headers,
+                principal.application, principal.account, kind, options, channel.position, now, now, principal.key_id,
+                token, url, headers, news=max(start.offset, news),
             )  # fmt: skip
             await self._hub.engine.log.store_position(channel.name, READER, start)
             life.begin(start)

@@ -31,8 +31,9 @@ class Failing:
 class PelionChannel:
     """An application's channel record.
 
-    `made` is the head when it was made, `seen` when somebody was last there to take from it, `active` when the last
-    event came. `key` (its id) registered it; `token` is another after each registration of a callback.
+    `made` is the head when it was made, `news` the offset after which values were news then, `seen` when somebody was
+    last there to take from it, `active` when the last event came. `key` (its id) registered it; `token` is another
+    after each registration of a callback.
     """
 
     application: str
@@ -47,11 +48,12 @@ class PelionChannel:
     url: str = field(default="", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     failing: Failing | None = None
+    news: int | None = None
 
     @property
     def view(self) -> PelionView:
         """What its listener sees."""
-        return PelionView(self.options or Serialization(), self.made)
+        return PelionView(self.options or Serialization(), self.made, self.news)
 
 
 def channel_record(channel: PelionChannel) -> Record:
@@ -65,6 +67,7 @@ def channel_record(channel: PelionChannel) -> Record:
         "active": channel.active.isoformat(),
         "key": channel.key,
         "token": channel.token,
+        "news": channel.news,
         "failing": None if failing is None else [failing.since.isoformat(), failing.times, failing.due_at.isoformat()],
     }
     secret = orjson.dumps({"url": channel.url, "headers": dict(channel.headers)}) if channel.url else None
@@ -92,6 +95,7 @@ def channel_of(record: Record | None) -> PelionChannel | None:
         url=secret.get("url", ""),
         headers=secret.get("headers", {}),
         failing=None if failing is None else _failing(*failing),
+        news=body.get("news"),
     )
 
 

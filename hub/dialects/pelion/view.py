@@ -25,17 +25,19 @@ _MILLISECOND = timedelta(milliseconds=1)
 class PelionView:
     """The view of one channel record.
 
-    `made` is the channel's head when the record was made, less what was news then: of the events up to it only
-    completions are shown, so that an early request keeps its answer and nothing else of the past is told (decisions G).
+    `made` is the channel's head when the record was made: of the events up to it only completions are shown, so that
+    an early request keeps its answer (decisions G), and values after `news`, since a subscription may get ahead of the
+    first poll by a moment.
     """
 
     options: Serialization = field(default_factory=Serialization)
     made: Position = field(default_factory=lambda: Position("", 0))
+    news: int | None = None
 
     @property
     def key(self) -> Hashable:
         """Equal for equal options and equal beginnings."""
-        return ("pelion", self.options, self.made)
+        return ("pelion", self.options, self.made, self.news)
 
     @property
     def binary(self) -> bool:
@@ -67,7 +69,10 @@ class PelionView:
         """Whether the event is told at all."""
         if event.kind is EventKind.COMPLETION:
             return True
-        old = event.epoch == self.made.epoch and event.offset <= self.made.offset
+        past = self.made.offset
+        if event.kind is EventKind.NOTIFICATION and self.news is not None:
+            past = self.news
+        old = event.epoch == self.made.epoch and event.offset <= past
         return not old and event.kind is not EventKind.PROGRESS
 
     def _batches(self, events: Sequence[Event]) -> Iterator[list[Event]]:
