@@ -88,6 +88,14 @@ def _listening(fd: int) -> socket.socket:
     return listener
 
 
+def address(scheme: str, listener: socket.socket) -> str:
+    """Where a listening socket is, as a URL that can be copied; `unix:<path>` for one in the file system."""
+    name = listener.getsockname()
+    if listener.family == socket.AF_UNIX:
+        return f"unix:{os.fsdecode(name)}"
+    return f"{scheme}://[{name[0]}]:{name[1]}" if ":" in name[0] else f"{scheme}://{name[0]}:{name[1]}"
+
+
 def raise_file_limit() -> int:
     """Let this process open as many files as it may (soft limit to hard limit); returns how many."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

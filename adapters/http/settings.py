@@ -37,7 +37,6 @@ from yarl import URL
 from adapters.http.shape import JobShape, read_shape
 
 METHODS = frozenset({"GET", "PUT", "POST", "DELETE", "PATCH"})
-SIGN_IN = "login_session"
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,9 +73,7 @@ def of_answer(shape: JobShape, answer: Answer, asked: URL, now: datetime) -> Tol
         return None if place is None else Further(place, result=True)
     if not 200 <= answer.status < 300:
         return None
-    if not answer.whole:
-        return Ended(response_of(answer, now))
-    if not shape.state:
+    if not answer.whole or not shape.state:
         return Ended(response_of(answer, now))
     row = loaded(answer.body)
     if not isinstance(row, dict):

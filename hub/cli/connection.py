@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +15,9 @@ from hub.cli.ending import INTERRUPTED, stop
 from hub.cli.state import DEFAULT_URL, DevState
 from hub.client.client import Client
 from hub.client.errors import ClientError, KeyRefused
+
+GOODBYE = 2.0
+"""Seconds that a command may take to end after SIGINT."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -40,10 +45,37 @@ def client(url: str | None, key: str | None, data_dir: Path | None) -> Client:
     return Client(url, key)
 
 
+async def _until_interrupted(work: Coroutine[Any, Any, int]) -> int:
+    """The work's result, or INTERRUPTED at the first SIGINT.
+
+    Our own handler, because a shell without job control starts what it puts in the background with SIGINT ignored,
+    and then neither Python's nor asyncio's would ever be set: `kill -INT` is meant all the same.
+    """
+    loop, working = asyncio.get_running_loop(), asyncio.ensure_future(work)
+    interrupted = False
+
+    def interrupt() -> None:
+        nonlocal interrupted
+        if interrupted:
+            return
+        interrupted = True
+        working.cancel()
+        # A goodbye that hangs must not hold the user: lines were flushed one by one.
+        loop.call_later(GOODBYE, os._exit, INTERRUPTED)
+
+    loop.add_signal_handler(signal.SIGINT, interrupt)
+    try:
+        return await working
+    except asyncio.CancelledError:
+        if not interrupted:
+            raise
+        return INTERRUPTED
+
+
 def finish(work: Coroutine[Any, Any, int]) -> None:
     """Run the work and end the process with the code that it returns; failures end as one line."""
     try:
-        code = asyncio.run(work)
+        code = asyncio.run(_until_interrupted(work))
     except KeyRefused as error:
         stop(f"the hub refused the key: {error}")
     except ClientError as error:

@@ -15,6 +15,7 @@ import click
 import orjson
 
 from hub.cli.ending import plainly, stop
+from hub.cli.program import program
 from hub.cli.spare_device import FIRST_MQTT_PORT, SpareDevice, spare_device, spare_tables
 from hub.cli.state import DevState, default_folder
 from hub.core.access import KEY_FORM
@@ -134,6 +135,7 @@ def _banner(url: str, key: str, ports: dict[str, int], state: DevState, spare: S
     secure = f"\n    tls     https://localhost:{ports['https']}/" if "https" in ports else ""
     devices = ", ".join(f"{scheme} {port}" for scheme, port in ports.items() if scheme not in ("http", "https"))
     dial_in = f"\n    devices {devices}" if devices else ""
+    hub = program()
     return f"""
   asyncid-hub is running
 
@@ -144,7 +146,7 @@ def _banner(url: str, key: str, ports: dict[str, int], state: DevState, spare: S
 
   Watch the answers in a second terminal:
 
-    hub watch default{here}
+    {hub} watch default{here}
 
   and send a call in a third:
 
@@ -152,7 +154,7 @@ def _banner(url: str, key: str, ports: dict[str, int], state: DevState, spare: S
       -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\
       -d '{{"method": "GET", "uri": "/5/0/1"}}'
 
-  or, shorter:   hub call {SEED_DEVICE} GET /5/0/1{here}
+  or, shorter:   {hub} call {SEED_DEVICE} GET /5/0/1{here}
 
   Ctrl-C ends it; nothing that was accepted is lost.
 """

@@ -27,7 +27,7 @@ def command(
     from hub.app import build
     from hub.logs import to_stderr
     from hub.ports.clock import SystemClock
-    from hub.serving import bind, held_outside, raise_file_limit, run, serve
+    from hub.serving import address, bind, held_outside, raise_file_limit, run, serve
     from hub.settings import load
     from hub.tls import context_of
 
@@ -39,8 +39,8 @@ def command(
         sockets = outside or [bind(settings.server.host, settings.server.port, settings.server.backlog)]
         context = context_of(settings, settings.server.host, SystemClock().now())
         secured = [] if context is None else [(bind(settings.server.host, settings.tls.port), context)]
-        sockets, everywhere = list(sockets), [*sockets, *(listener for listener, _ in secured)]
-        places = ", ".join(str(listener.getsockname()) for listener in everywhere)
+        plain = [address("http", listener) for listener in sockets]
+        places = ", ".join([*plain, *(address("https", listener) for listener, _ in secured)])
         with to_stderr(settings.log.level, settings.log.format, settings.log.audit):
             app = build(settings, os.environ)
             run(lambda: serve(app, sockets, lambda: app.said_ready(places), outside=bool(outside), tls=secured))

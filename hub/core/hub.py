@@ -142,6 +142,9 @@ class Hub:
         adapter = self.adapters.get(device.adapter)
         if isinstance(adapter, Expels):
             adapter.expel(device.address)
+        now = self.directory.held_device(device.account, device.id)
+        if now is not None and (now.adapter, now.address) != (device.adapter, device.address):
+            self.presence.moved(device)
 
     def _committed(self, events: Sequence[Event]) -> None:
         self.stats.events += len(events)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,6 +20,7 @@ from hub.core.observe import Observing
 from hub.core.records import memory_record
 from hub.core.stats import Stats
 from hub.model.device import Device, Presence, Registration, Resource
+from hub.model.errors import UnknownDevice
 from hub.model.event import EventDraft, EventKind
 from hub.model.record import Kind
 from hub.ports.adapter import DeviceEvent
@@ -83,6 +85,7 @@ class PresenceBook:
         self, adapter: str, event: DeviceEvent, device: Device | None, home: str | None
     ) -> Device | None:
         attrs, now = event.attrs, self._clock.now()
+        new = device is None
         if device is None:
             if home is None:
                 log.warning("registration of an unknown device of adapter %s was ignored", adapter)
@@ -107,16 +110,18 @@ class PresenceBook:
             if "memory" in attrs:
                 await self._directory.put(memory_record(device, attrs["memory"]))
             if told.expires_at != device.expires_at:
-                device = await self._directory.put_device(replace(device, expires_at=told.expires_at))
+                device = await self._edit(device, lambda now: replace(now, expires_at=told.expires_at))
                 self._ends_at(device)
             return self._awake(device)
         # Nothing of an earlier life is true any more.
         self._dispatch.cache.drop((adapter, event.device))
         await self._observe.registering(told, anew=True)
-        stored = await self._directory.put_device(
-            replace(told, registration=Registration.REGISTERED, presence=Presence.ONLINE, last_seen=now),
-            self._tell(told, EventKind.REGISTERED, _registration_body(told)),
+        stored = await self._edit(
+            device,
+            lambda before: _here(_described(before, attrs, now), now),
+            EventKind.REGISTERED,
             memory=attrs.get("memory"),
+            new=new,
         )
         audit.info("registered", extra={"device": stored.id, "account": stored.account, "adapter": adapter})
         self._ends_at(stored)
@@ -127,9 +132,10 @@ class PresenceBook:
         now = self._clock.now()
         told = replace(_described(device, event.attrs, now), registration=Registration.REGISTERED)
         await self._observe.registering(told, anew=False)
-        stored = await self._directory.put_device(
-            replace(told, presence=Presence.ONLINE, last_seen=now),
-            self._tell(told, EventKind.UPDATED, _registration_body(told)),
+        stored = await self._edit(
+            device,
+            lambda before: _here(_described(before, event.attrs, now), now),
+            EventKind.UPDATED,
             memory=event.attrs.get("memory"),
         )
         self._ends_at(stored)
@@ -141,16 +147,19 @@ class PresenceBook:
         if device.registration is not Registration.REGISTERED:
             return device
         kind = EventKind.DEREGISTERED if how is Registration.DEREGISTERED else EventKind.EXPIRED
-        left = replace(device, registration=how, presence=Presence.OFFLINE, expires_at=None)
-        # In memory first: a second report of the same end, on its way already, finds it told.
-        self._directory.revise(left)
-        self._dispatch.cache.drop((left.adapter, left.address))
-        try:
-            stored = await self._directory.put_device(left, self._tell(left, kind, _who(left)))
-        except BaseException:
-            self._directory.revise(device)
-            raise
-        await self._directory.delete(Kind.MEMORY, f"{left.account}/{left.id}")
+        self._dispatch.cache.drop((device.adapter, device.address))
+
+        def left(before: Device) -> Device:
+            # Judged where it is written: a second report of the same end finds it told, and a registration that came
+            # meanwhile is not undone by the end of the one before it.
+            if before.registration is not Registration.REGISTERED or before.expires_at != device.expires_at:
+                return before
+            return replace(before, registration=how, presence=Presence.OFFLINE, expires_at=None)
+
+        stored = await self._edit(device, left, kind)
+        if stored.registration is not how:
+            return stored
+        await self._directory.delete(Kind.MEMORY, f"{stored.account}/{stored.id}")
         audit.info(how.value, extra={"device": device.id, "account": device.account, "adapter": device.adapter})
         self._dispatch.remove_device(stored)
         return stored
@@ -208,11 +217,53 @@ class PresenceBook:
             if self._ends and self._ends[0] == entry:
                 heapq.heappop(self._ends)
 
+    async def _edit(
+        self,
+        device: Device,
+        change: Callable[[Device], Device],
+        kind: EventKind | None = None,
+        *,
+        memory: bytes | None = None,
+        new: bool = False,
+    ) -> Device:
+        """Change the device as it is when its turn to be written comes, and tell of it in the same commit.
+
+        Raises UnknownDevice when it was deleted or disabled meanwhile.
+        """
+        changed = False
+
+        def now(before: Device | None) -> Device:
+            nonlocal changed
+            if before is None and new:
+                before = device
+            if before is None or before.disabled:
+                raise UnknownDevice("the hub has no such device any more")
+            after = change(before)
+            changed = after is not before
+            return after
+
+        def tell(after: Device) -> list[EventDraft]:
+            if kind is None or not changed:
+                return []
+            full = kind in (EventKind.REGISTERED, EventKind.UPDATED)
+            return self._tell(after, kind, _registration_body(after) if full else _who(after))
+
+        return await self._directory.edit_device(device.account, device.id, now, tell, memory=memory)
+
+    def moved(self, device: Device) -> None:
+        """A device is another adapter's from now on: what waited for it at its old place is not sent any more."""
+        self._dispatch.cache.drop((device.adapter, device.address))
+        self._dispatch.remove_device(device)
+
     def _tell(self, device: Device, kind: EventKind, body: dict[str, Any]) -> list[EventDraft]:
         return [
             EventDraft(f"{application.id}/{DEFAULT}", kind, body)
             for application in self._directory.applications(device.account)
         ]
+
+
+def _here(device: Device, now: datetime) -> Device:
+    return replace(device, registration=Registration.REGISTERED, presence=Presence.ONLINE, last_seen=now)
 
 
 def _described(device: Device, attrs: Any, now: datetime) -> Device:

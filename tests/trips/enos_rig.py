@@ -17,6 +17,7 @@ from hub.app import App, build
 from hub.core.hub import Hub
 from hub.core.ticket import Turn
 from hub.model.event import Event, Position
+from hub.model.ids import CallId
 from hub.settings import load
 from tests.clock import ManualClock
 from tests.trips.front_rig import PATIENCE, Answer
@@ -216,7 +217,12 @@ class Served:
 
     @asynccontextmanager
     async def stream(
-        self, channel: str = CHANNEL, *, query: str = "", key: str | None = KEY, headers: Mapping[str, str] | None = None
+        self,
+        channel: str = CHANNEL,
+        *,
+        query: str = "",
+        key: str | None = KEY,
+        headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[ClientConnection]:
         """A control channel's own socket."""
         sent = dict(headers or {})
@@ -247,7 +253,7 @@ class Served:
         self.clock.advance(0)
         async with asyncio.timeout(PATIENCE):
             while not any(ticket.turn is Turn.LINGERING for ticket in self.hub.dispatch.tickets.values()):
-                await asyncio.sleep(0)
+                await self.hub.engine.journal.park([CallId("nobody")])
 
     async def until(self, stage: str, count: int = 1) -> None:
         """Return once so many open calls are at a stage of the journal."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shlex
 import signal
 import socket
 import stat
+import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -17,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.command import Running, hub
+from tests.command import Running, environment, hub
 
 LAMP = "015f2fa34d310000000000010030036c"
 
@@ -114,12 +116,68 @@ def test_a_watch_goes_on_over_a_restart_and_shows_each_answer_once(tmp_path: Pat
                 assert watching.end(signal.SIGINT) == 130
 
 
+@pytest.mark.parametrize("meanwhile", ["connected", "away", "mute"])
+def test_a_watch_ends_at_once_when_it_is_interrupted_whatever_the_hub_does(tmp_path: Path, meanwhile: str) -> None:
+    options = ("--data-dir", str(tmp_path / "data"))
+    with Running("dev", "--port", "0", "--json", *options, home=tmp_path) as running:
+        port = running.json()["ports"]["http"]
+        # As a shell without job control starts what it puts in the background.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            watching = Running("watch", "default", "--from", "first", *options, home=tmp_path)
+        finally:
+            signal.signal(signal.SIGINT, before)
+        with watching:
+            assert hub("call", "sim-echo", "GET", "/x", *options, home=tmp_path).returncode == 0
+            _answer(watching)
+            if meanwhile == "connected":
+                assert watching.end(signal.SIGINT) == 130
+                return
+            running.end(signal.SIGKILL)
+            with socket.socket() as listener:
+                if meanwhile == "mute":
+                    # It comes back and says nothing: the watch waits for the answer to its handshake.
+                    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    listener.bind(("127.0.0.1", port))
+                    listener.listen()
+                    listener.settimeout(30)
+                    listener.accept()[0].detach()
+                else:
+                    _until_told(watching, "trying again")
+                began = time.monotonic()
+                assert watching.end(signal.SIGINT) == 130
+                assert time.monotonic() - began < 5
+
+
+def _until_told(watching: Running, words: str) -> None:
+    until = time.monotonic() + 30
+    while words not in watching.complaints():
+        assert time.monotonic() < until, watching.complaints()
+
+
 def _answer(watching: Running) -> str:
     """The next answer's ref; other events are passed over."""
     while True:
         for item in watching.json().get("async-responses", ()):
             ref: str = item["id"]
             return ref
+
+
+def test_what_it_tells_to_type_can_be_typed(tmp_path: Path) -> None:
+    with Running("dev", "--port", "0", home=tmp_path) as running:
+        said = ""
+        while "Ctrl-C" not in said:
+            said += running.line() + "\n"
+        commands = [line for line in said.splitlines() if " watch default" in line or "or, shorter:" in line]
+        watch, call = (line.partition("or, shorter:")[2] or line for line in commands)
+        environ = environment(tmp_path)
+        called = subprocess.run(call, shell=True, env=environ, capture_output=True, text=True, timeout=30, check=False)
+        words = [*shlex.split(watch), "--help"]
+        shown = subprocess.run(words, env=environ, capture_output=True, text=True, timeout=30, check=False)
+
+    assert called.returncode == 0, called.stderr
+    assert json.loads(called.stdout)["status"] == 200
+    assert shown.returncode == 0, shown.stderr
 
 
 def test_the_key_is_the_same_at_every_start_and_a_given_one_is_kept(tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.clock import ManualClock
 from tests.trips.enos_rig import STALL_KEY, WORLD, Served, call, read, serving
+from tests.trips.receiver import receiving
 
 pytestmark = pytest.mark.anyio
 
@@ -185,6 +186,22 @@ async def test_an_opaque_token_is_let_in_from_a_network_that_is_named(served: Se
     answer = await served.ask("PUT", INVOKE, {"data": [call()]}, key=None, headers=OPAQUE, org="open")
 
     assert (answer["status"], answer["data"][0]["status"]) == (0, 0)
+
+
+async def test_whoever_was_let_in_so_is_called_back(served: Served) -> None:
+    async with receiving() as receiver:
+        body = {"data": [call(callbackUrl=receiver.url)]}
+        await served.ask("PUT", INVOKE, body, key=None, headers=OPAQUE, org="open")
+
+        assert (await receiver.next()).json["data"][0]["status"] == 0
+
+
+async def test_a_handshake_is_refused_by_its_status(served: Served) -> None:
+    for headers, status in (({**OPAQUE}, 401), ({"apim-signature": "0" * 64}, 401)):
+        with pytest.raises(InvalidStatus) as refused:
+            async with served.stream(key=None, headers=headers):
+                pass
+        assert refused.value.response.status_code == status
 
 
 @pytest.mark.parametrize("org", ["o1", "far"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -166,3 +167,30 @@ async def test_the_same_boot_again_renews_the_lifetime(tmp_path: Path) -> None:
         device = core.hub.directory.device("acme", "lamp")
     assert kinds == [EventKind.REGISTERED]
     assert isinstance(device, Device)
+
+
+async def test_what_waits_for_a_device_that_moves_to_another_adapter_is_ended_and_told(tmp_path: Path) -> None:
+    async with running_core(tmp_path) as core:
+        core.adapter.away["lamp"] = Presence.ASLEEP
+        call = await core.submit(expiry=timedelta(hours=1))
+        lamp = core.hub.directory.device("acme", "lamp")
+        assert lamp is not None
+        await core.hub.directory.put_device(replace(lamp, adapter="elsewhere"))
+        outcome = (await core.ended(call)).outcome
+    assert outcome is not None
+    assert outcome.error == "DEVICE_REMOVED_REGISTRATION"
+
+
+async def test_an_update_does_not_undo_what_was_changed_while_it_waited_its_turn(tmp_path: Path) -> None:
+    async with running_core(tmp_path) as core:
+        assert core.adapter.ctx is not None
+        lamp = core.hub.directory.device("acme", "lamp")
+        assert lamp is not None
+        renamed = replace(lamp, name="Lamp of the hall")
+        await asyncio.gather(
+            core.hub.directory.put_device(renamed),
+            core.adapter.ctx.accept(DeviceEvent(Heard.UPDATED, "lamp", 0.0, attrs={"lifetime": 60})),
+        )
+        after = core.hub.directory.device("acme", "lamp")
+    assert after is not None
+    assert (after.name, after.expires_at is not None) == ("Lamp of the hall", True)

@@ -103,7 +103,9 @@ def answer(members: dict[str, Any]) -> Response:
 
 def denial(error: HubError) -> Response:
     """As `tell`, for a handshake that comes to nothing: there the HTTP status says it, too."""
-    status = error.status if isinstance(error, Refusal) else 503
     response = tell(error)
-    response.status_code = 404 if isinstance(error, Failure) else status
+    if isinstance(error, Failure):
+        response.status_code = error.code if 400 <= error.code < 500 else 404
+    else:
+        response.status_code = error.status if isinstance(error, Refusal) else 503
     return response

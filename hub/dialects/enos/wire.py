@@ -202,7 +202,7 @@ def value_of(point: str, given: Any) -> Any:
 def _as_path(service: str) -> str:
     """A service that is a resource of a device with numbered paths is named with or without the first slash."""
     pieces = service.split("/")
-    return "/" + service if len(pieces) == 3 and all(piece.isdecimal() for piece in pieces) else service
+    return "/" + service if len(pieces) > 1 and all(piece.isdecimal() for piece in pieces) else service
 
 
 def _text(members: Mapping[str, Any], name: str, *, needed: bool = False, most: int = MOST_ID) -> str | None:
