@@ -266,7 +266,9 @@ _SOCKET_HEADERS = st.lists(
     st.tuples(st.sampled_from([b"Origin", b"Host"]), _ORIGIN)
     | st.tuples(
         st.sampled_from([b"Sec-WebSocket-Protocol", b"Authorization", b"Sec-WebSocket-Extensions", b"Cookie"]),
-        st.sampled_from([b"hub.v1.json", b"wss, pelion_x", b"key.", b"key.a, key.b", b",,", b"Bearer", b"permessage-deflate;="])
+        st.sampled_from(
+            [b"hub.v1.json", b"wss, pelion_x", b"key.", b"key.a, key.b", b",,", b"Bearer", b"permessage-deflate;="]
+        )
         | _LINE,
     )
     | st.tuples(

@@ -65,7 +65,9 @@ async def test_a_sent_call_that_must_not_be_repeated_is_told_as_unknown_when_its
     assert len(told) == 1
 
 
-async def test_a_deadline_that_passed_while_the_hub_was_down_is_told_at_once(tmp_path: Path, clock: ManualClock) -> None:
+async def test_a_deadline_that_passed_while_the_hub_was_down_is_told_at_once(
+    tmp_path: Path, clock: ManualClock
+) -> None:
     async with running_core(tmp_path, clock) as core:
         sent = await core.submit()
         await core.adapter.next()
