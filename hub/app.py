@@ -96,6 +96,7 @@ class App:
         self.pelion = ChannelService(self.hub, self.listening, self.guard)
         self.services: dict[str, Callable[[], Awaitable[None]]] = {
             "outgoing": self.outgoing.run,
+            "names": self.listening.names.run,
             "pelion": self.pelion.run,
         }
         # What is done once the hub runs and before anybody is answered.

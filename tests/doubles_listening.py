@@ -26,7 +26,7 @@ from hub.delivery import frames
 from hub.delivery.listening import Listening
 from hub.delivery.websocket import Stream
 from hub.model.errors import HubError, NotAuthenticated, NotFound, Refusal
-from hub.model.event import ChannelInfo, Event, EventDraft, EventKind, Gap, Page, Position
+from hub.model.event import ChannelInfo, Event, EventDraft, EventKind, Gap, Page, Position, ReaderInfo
 from hub.model.principal import Principal, Scope
 from hub.ports.clock import Clock, SystemClock
 from hub.server.http import Worded, http_protocol, in_words
@@ -118,6 +118,14 @@ class MemoryLog:
     async def position(self, channel: str, reader: str) -> Position | None:
         await anyio.lowlevel.checkpoint()
         return self.positions.get((channel, reader))
+
+    async def readers(self, *, application: str | None = None, channel: str | None = None) -> Sequence[ReaderInfo]:
+        await anyio.lowlevel.checkpoint()
+        return [
+            ReaderInfo(name, reader, position, NOON)
+            for (name, reader), position in sorted(self.positions.items())
+            if channel in (None, name) and (application is None or name.startswith(application + "/"))
+        ]
 
     async def forget_reader(self, channel: str, reader: str) -> None:
         self.positions.pop((channel, reader), None)

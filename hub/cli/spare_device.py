@@ -40,7 +40,7 @@ def spare_device(key: str) -> SpareDevice:
 def spare_tables(spare: SpareDevice, host: str, port: int) -> dict[str, dict[str, Any]]:
     """The tables of the configuration that declare it, and the listener that it dials."""
     return {
-        "adapters": {"mqtt": {"kind": "mqtt", "account": "demo", "host": host, "port": port}},
+        "adapters": {"mqtt": {"kind": "mqtt", "account": "demo", "host": host, "port": port, "move": True}},
         "products": {
             spare.product_key: {
                 "account": "demo",

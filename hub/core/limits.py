@@ -64,6 +64,7 @@ class Limits:
     devices_per_account: int = 200_000
     keys_per_application: int = 1000
     channels_per_application: int = 1000
+    readers_per_application: int = 1000
     callbacks_per_application: int = 16
     callbacks_per_endpoint: int = 8
     callbacks_per_tenant: int = 128

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from hub.core.channels import Channels
 from hub.core.limits import Limits
 from hub.core.stats import Stats
+from hub.delivery.durable_names import DurableNames
 from hub.delivery.lane import Lanes
 from hub.delivery.openings import Openings
 from hub.delivery.seats import Seats
@@ -34,4 +35,5 @@ class Listening:
         self.clock = clock
         self.lanes = Lanes(self.stats)
         self.seats = Seats()
+        self.names = DurableNames(log, self.seats, limits, clock)
         self.openings = Openings(limits, clock, watch)

@@ -113,8 +113,9 @@ class Session:
             raise TooMany("the socket has as many subscriptions as it may", code="too-many-subscriptions")
         position = start.on(channel)
         reader: Reader | None = None
+        known = False
         if name is not None:
-            position, reader = await self._read_as(channel, reader_name(self._principal.application, name), start)
+            position, reader, known = await self._read_as(channel, name, start)
         if channel.deleted:
             raise NotFound("the channel was deleted", code="channel-not-found")
         listening = self._listening
@@ -136,9 +137,12 @@ class Session:
             subscription.leave_seat = listening.seats.take(
                 channel.name,
                 reader.name,
-                lambda code: self._end(subscription, code or DISPLACED, "a newer socket took the name"),
+                lambda code: self._end(
+                    subscription, code or DISPLACED, "the name was forgotten" if code else "a newer socket has the name"
+                ),
             )
-        if reader is not None and not await self._stands(subscription, reader, position, exact=start.exact is not None):
+        exact = start.exact is not None
+        if reader is not None and not await self._stands(subscription, reader, position, known=known, exact=exact):
             return
         self._send(type="subscribed", channel=channel.name, epoch=position.epoch, offset=position.offset)
         self._outlet.add(listener)
@@ -195,25 +199,24 @@ class Session:
             raise NotFound("the socket has no such subscription", code="not-subscribed")
         return subscription
 
-    async def _read_as(self, channel: Channel, reader: str, start: Start) -> tuple[Position, Reader]:
-        listening = self._listening
-        position = start.on(channel)
-        if start.exact is None:
-            position = await listening.log.position(channel.name, reader) or position
+    async def _read_as(self, channel: Channel, name: str, start: Start) -> tuple[Position, Reader, bool]:
+        """Where a name begins, who reads for it, and whether the name was known before."""
+        listening, reader = self._listening, reader_name(self._principal.application, name)
+        stored = await listening.log.position(channel.name, reader)
+        position = stored if stored is not None and start.exact is None else start.on(channel)
         begun = position.offset if position.epoch == channel.epoch else 0
-        return position, Reader(
-            listening.log, listening.clock, self._outlet.sink, self._group.start_soon, channel, reader, begun
-        )
+        made = Reader(listening.log, listening.clock, self._outlet.sink, self._group.start_soon, channel, reader, begun)
+        return position, made, stored is not None
 
-    async def _stands(self, subscription: Subscription, reader: Reader, position: Position, *, exact: bool) -> bool:
+    async def _stands(
+        self, subscription: Subscription, reader: Reader, position: Position, *, known: bool, exact: bool
+    ) -> bool:
         """Store where a name begins; False if the subscription has ended meanwhile, and was told so.
 
         The seat is taken already: what an older holder still had to store can no longer undo this.
         """
         try:
-            await self._listening.log.store_position(
-                reader.channel.name, reader.name, position, forward_only=not exact
-            )
+            await self._listening.names.place(reader.channel, reader.name, position, known=known, exact=exact)
         except BaseException:
             self._leave(subscription)
             raise

@@ -107,3 +107,13 @@ class ChannelInfo:
     first: int
     bytes: int
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderInfo:
+    """A named reader of a channel: how far it came, and when its position was last stored or confirmed."""
+
+    channel: str
+    name: str
+    position: Position
+    used_at: datetime

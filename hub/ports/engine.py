@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from hub.model.call import Call, CallState, Stage
 from hub.model.delivery import Delivery, DeliveryDraft
-from hub.model.event import ChannelInfo, Event, EventDraft, Page, Position
+from hub.model.event import ChannelInfo, Event, EventDraft, Page, Position, ReaderInfo
 from hub.model.ids import CallId, Incarnation
 from hub.model.outcome import Outcome
 from hub.model.query import Query, Stretch
@@ -193,11 +193,16 @@ class ChannelLog(Protocol):
         ...
 
     async def store_position(self, channel: str, reader: str, position: Position, *, forward_only: bool = True) -> None:
-        """Remember how far a named reader came; an older position of the same epoch changes nothing."""
+        """Remember how far a named reader came, and that it was here now; an older position of the same epoch moves
+        nothing."""
         ...
 
     async def position(self, channel: str, reader: str) -> Position | None:
         """The stored position of a named reader."""
+        ...
+
+    async def readers(self, *, application: str | None = None, channel: str | None = None) -> Sequence[ReaderInfo]:
+        """Named readers of one channel, of an application's channels, or of all; by channel and name."""
         ...
 
     async def forget_reader(self, channel: str, reader: str) -> None:

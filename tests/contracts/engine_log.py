@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from hub.model.errors import NotFound
-from hub.model.event import Event, Gap, Position
+from hub.model.event import Event, Gap, Position, ReaderInfo
 from tests.contracts.engine_rig import CHANNEL, Running, note, numbers
 
 BIG = 1 << 40
@@ -160,6 +160,29 @@ class PositionsContract:
         assert await run.engine.log.position(CHANNEL, "tv") is None
         assert await run.engine.log.position(CHANNEL, "phone") == Position("a", 2)
         assert await run.engine.log.position("shop/other", "tv") == Position("a", 3)
+
+    async def test_readers_are_listed_with_their_positions_and_when_they_were_here(self, run: Running) -> None:
+        channels = (CHANNEL, CHANNEL + "2", "shop/other", "shopper/x")
+        for name in channels:
+            await run.engine.log.open(name, "acme")
+            await run.engine.log.store_position(name, "shop/tv", Position("a", 1))
+        began = run.clock.now()
+        run.clock.advance(60)
+        # An older position moves nothing, but says that the reader is here.
+        await run.engine.log.store_position(CHANNEL, "shop/tv", Position("a", 0))
+        await run.engine.log.store_position(CHANNEL, "phone", Position("b", 7))
+
+        listed = await run.engine.log.readers(channel=CHANNEL)
+        assert listed == [
+            ReaderInfo(CHANNEL, "phone", Position("b", 7), run.clock.now()),
+            ReaderInfo(CHANNEL, "shop/tv", Position("a", 1), run.clock.now()),
+        ]
+        mine = await run.engine.log.readers(application="shop")
+        assert [info.channel for info in mine] == sorted([CHANNEL, *channels[:3]])
+        assert [info.used_at for info in mine if info.channel == "shop/other"] == [began]
+        assert [info.channel for info in await run.engine.log.readers()] == sorted([CHANNEL, *channels])
+        await run.engine.log.delete("shopper/x")
+        assert await run.engine.log.readers(application="shopper") == []
 
     async def test_an_acknowledgement_that_comes_after_the_deletion_does_nothing(self, run: Running) -> None:
         await run.engine.log.store_position("shop/gone", "tv", Position("a", 1))

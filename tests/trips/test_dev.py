@@ -141,12 +141,14 @@ def test_a_watch_ends_at_once_when_it_is_interrupted_whatever_the_hub_does(tmp_p
                     listener.bind(("127.0.0.1", port))
                     listener.listen()
                     listener.settimeout(30)
-                    listener.accept()[0].detach()
+                    silent = listener.accept()[0]
                 else:
+                    silent = socket.socket()
                     _until_told(watching, "trying again")
-                began = time.monotonic()
-                assert watching.end(signal.SIGINT) == 130
-                assert time.monotonic() - began < 5
+                with silent:
+                    began = time.monotonic()
+                    assert watching.end(signal.SIGINT) == 130
+                    assert time.monotonic() - began < 5
 
 
 def _until_told(watching: Running, words: str) -> None:
@@ -303,6 +305,25 @@ def test_the_operators_are_told_how_it_is(dev: Any) -> None:
     metrics = ask(said["url"], "/metrics")[2].decode()
     assert "hub_adapter_up{adapter=\"simulated\"} 1.0" in metrics
     assert "_created" not in metrics and LAMP not in metrics and said["key"] not in metrics
+
+
+def test_what_the_server_refuses_by_itself_is_a_problem_under_v1_and_words_elsewhere(dev: Any) -> None:
+    _, said = dev
+    handshake = "Host: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+
+    for path, kind in (("/v1/stream", b"application/problem+json"), ("/livez", b"text/plain; charset=utf-8")):
+        for head, status in (("broken\r\n", 400), (handshake, 400), ("X: " + "x" * 20_000 + "\r\n", 431)):
+            with socket.create_connection(("127.0.0.1", said["ports"]["http"]), timeout=30) as asking:
+                asking.sendall(f"GET {path} HTTP/1.1\r\n{head}\r\n".encode())
+                told = b""
+                while read := asking.recv(65536):
+                    told += read
+            top, _, body = told.partition(b"\r\n\r\n")
+            assert top.startswith(b"HTTP/1.1 %d " % status)
+            assert b"content-type: " + kind in top.lower()
+            if path == "/v1/stream":
+                assert json.loads(body)["status"] == status
+                assert json.loads(body)["type"].startswith("urn:hub:problem:")
 
 
 def test_the_page_is_served_under_a_strict_policy(dev: Any) -> None:

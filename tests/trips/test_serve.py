@@ -80,6 +80,7 @@ def test_it_serves_on_a_socket_held_outside(config: Path, held: Listening) -> No
         assert ask(held.url, "/v1/me", KEY)[0] == 200
         assert ask(held.url, "/v1/me", "ak_another_key_0")[0] == 401
         assert running.end(signal.SIGTERM) == 0
+        assert f"ready on {held.url}" in running.complaints()
 
 
 def test_who_connects_between_two_hubs_waits_for_the_second(config: Path, held: Listening) -> None:

@@ -127,3 +127,19 @@ async def test_nothing_of_a_stopped_reader_waits(log: CountingLog, clock: Manual
     reader.delivered(2)
 
     assert clock.pending == 0
+
+
+async def test_a_displaced_reader_stores_nothing_more(log: CountingLog, clock: ManualClock) -> None:
+    waiting: list[Work] = []
+    reader = await reader_of(log, clock, sink := RecordingSink(), waiting.append)
+    reader.delivered(5)
+    clock.advance(1)
+    assert reader.ack(3)
+
+    reader.displace()
+    sink.pings[0]()
+    for work in waiting:
+        await work()
+    await reader.stop()
+
+    assert log.stores == 0

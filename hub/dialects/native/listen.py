@@ -13,19 +13,19 @@ from starlette.websockets import WebSocket
 
 from hub.core.channels import Channel, full_name
 from hub.core.hub import Hub
-from hub.delivery.envelope import as_base64, as_binary, gap_members, message
+from hub.delivery.envelope import as_base64, as_binary, gap_members, message, moment
 from hub.delivery.listening import Listening
 from hub.delivery.longpoll import poll
 from hub.delivery.request import header, socket_key
 from hub.delivery.request_data import Form
 from hub.delivery.sse import EventStream, start_of_event_id
-from hub.delivery.subscription import start_of_query
+from hub.delivery.subscription import reader_name, start_of_query
 from hub.delivery.websocket import Stream
 from hub.dialects.native import wire
 from hub.dialects.native.calls import CallRoutes
 from hub.dialects.native.exchange import Exchange
 from hub.dialects.native.problem import problem, problem_response, upgrade_required
-from hub.model.errors import HubError
+from hub.model.errors import HubError, NotFound
 from hub.model.event import Page, Position
 from hub.model.principal import Principal, Scope
 
@@ -74,6 +74,33 @@ class ListenRoutes:
         channel = await self._channel(exchange.principal, request)
         return EventStream(self._listening, exchange.principal, channel, start.on(channel), problem_response)
 
+    async def readers(self, request: Request) -> Response:
+        """`GET /v1/channels/{name}/readers`: the durable names on the channel and how far each has come."""
+        exchange = Exchange(self._hub, request, Scope.LISTEN)
+        names, own = self._listening.names, exchange.principal.application + "/"
+        channel = await self._existing(exchange.principal, request)
+        return exchange.answer(
+            [
+                {
+                    "name": info.name.removeprefix(own),
+                    "epoch": info.position.epoch,
+                    "offset": info.position.offset,
+                    "used-at": moment(info.used_at),
+                    "held": names.held(info),
+                }
+                for info in await names.of(channel)
+            ]
+        )
+
+    async def forget_reader(self, request: Request) -> Response:
+        """`DELETE /v1/channels/{name}/readers/{reader}`: the name is gone; who holds it is told `unsubscribed`."""
+        exchange = Exchange(self._hub, request, Scope.LISTEN)
+        reader = reader_name(exchange.principal.application, request.path_params["reader"])
+        channel = await self._existing(exchange.principal, request)
+        if not await self._listening.names.forget(channel, reader):
+            raise NotFound("no such reader", code="reader-not-found")
+        return Response(status_code=204)
+
     async def no_upgrade(self, request: Request) -> Response:
         """`GET /v1/stream` without an upgrade: 426."""
         Exchange(self._hub, request)
@@ -82,6 +109,13 @@ class ListenRoutes:
     async def _channel(self, principal: Principal, request: Request) -> Channel:
         name = full_name(principal.application, request.path_params["name"])
         return await self._listening.channels.open(name, principal.account)
+
+    async def _existing(self, principal: Principal, request: Request) -> Channel:
+        name = full_name(principal.application, request.path_params["name"])
+        channel = await self._listening.channels.find(name)
+        if channel is None:
+            raise NotFound("no such channel", code="channel-not-found")
+        return channel
 
     def _authenticate(self, websocket: WebSocket) -> Principal:
         return self._hub.access.authenticate(socket_key(websocket.scope, KEY_PREFIX))

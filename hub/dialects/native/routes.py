@@ -51,6 +51,8 @@ def routes(
         _route("/channels", GET=channels.listing),
         _route(f"{channel}/messages", head=False, GET=listen.messages),
         _route(f"{channel}/events", head=False, GET=listen.events),
+        _route(f"{channel}/readers", GET=listen.readers),
+        _route(f"{channel}/readers/{{reader:path}}", DELETE=listen.forget_reader),
         _route(channel, GET=channels.get, DELETE=channels.delete),
         _route("/products", GET=products.listing),
         _route("/products/{product}", GET=products.get, PUT=products.put, DELETE=products.delete),

@@ -8,15 +8,17 @@ from datetime import datetime
 
 from hub.engines.sqlite import sql
 from hub.engines.sqlite.heads import ROW_BYTES, Head, PackedDraft, read_page
-from hub.engines.sqlite.moments import to_micros
+from hub.engines.sqlite.moments import to_micros, to_moment
 from hub.engines.sqlite.operation import Operation, Transaction
 from hub.engines.sqlite.readers import Readers
 from hub.engines.sqlite.rows import pack
 from hub.engines.sqlite.writer import Writer
-from hub.model.event import ChannelInfo, Event, EventDraft, Page, Position
+from hub.model.event import ChannelInfo, Event, EventDraft, Page, Position, ReaderInfo
 from hub.ports.clock import Clock
 
 _SQL = sql.load("log")
+# Ends of a search by name: what sorts right after "/", and what sorts after every name.
+_AFTER_SLASH, _AFTER_ALL = "0", "\U0010ffff"
 
 
 def packed(drafts: Sequence[EventDraft]) -> list[PackedDraft]:
@@ -63,17 +65,18 @@ class _Delete(Operation[bool]):
 
 
 class _StorePosition(Operation[None]):
-    __slots__ = ("_channel", "_forward", "_position", "_reader")
+    __slots__ = ("_at", "_channel", "_forward", "_position", "_reader")
 
-    def __init__(self, channel: str, reader: str, position: Position, forward: bool) -> None:
+    def __init__(self, channel: str, reader: str, position: Position, forward: bool, at: int) -> None:
         self._channel, self._reader, self._position, self._forward = channel, reader, position, forward
+        self._at = at
 
     def apply(self, tx: Transaction) -> None:
         head = tx.heads.find(self._channel)
         if head is not None:
             tx.cursor.execute(_SQL["store_position"], {
                 "channel": head.id, "name": self._reader, "epoch": self._position.epoch,
-                "place": self._position.offset, "forward": self._forward,
+                "place": self._position.offset, "forward": self._forward, "used_at": self._at,
             })
 
 
@@ -185,7 +188,8 @@ class SqliteChannelLog:
 
     async def store_position(self, channel: str, reader: str, position: Position, *, forward_only: bool = True) -> None:
         """Remember how far a named reader came; nothing happens when the channel has been deleted meanwhile."""
-        await self._writer.submit(_StorePosition(channel, reader, position, forward_only))
+        at = to_micros(self._clock.now())
+        await self._writer.submit(_StorePosition(channel, reader, position, forward_only, at))
 
     async def position(self, channel: str, reader: str) -> Position | None:
         """The stored position of a named reader."""
@@ -193,6 +197,21 @@ class SqliteChannelLog:
         def look(connection: sqlite3.Connection) -> Position | None:
             row = connection.execute(_SQL["position"], (channel, reader)).fetchone()
             return None if row is None else Position(*row)
+
+        return await self._readers.read(look)
+
+    async def readers(self, *, application: str | None = None, channel: str | None = None) -> Sequence[ReaderInfo]:
+        """Named readers of one channel, of an application's channels, or of all; by channel and name."""
+        begin, end = ("", _AFTER_ALL) if application is None else (application + "/", application + _AFTER_SLASH)
+        if channel is not None:
+            begin, end = channel, channel + "\0"
+
+        def look(connection: sqlite3.Connection) -> list[ReaderInfo]:
+            rows = connection.execute(_SQL["readers"], {"begin": begin, "end": end}).fetchall()
+            return [
+                ReaderInfo(name, reader, Position(epoch, place), to_moment(at))
+                for name, reader, epoch, place, at in rows
+            ]
 
         return await self._readers.read(look)
 

@@ -27,9 +27,19 @@ DELETE FROM channel WHERE id = ?;
 INSERT INTO gone_channel (id) VALUES (?);
 
 -- name: store_position
-INSERT INTO reader (channel, name, epoch, place) VALUES (:channel, :name, :epoch, :place)
-ON CONFLICT (channel, name) DO UPDATE SET epoch = excluded.epoch, place = excluded.place
-WHERE NOT :forward OR excluded.epoch <> reader.epoch OR excluded.place > reader.place;
+INSERT INTO reader (channel, name, epoch, place, used_at) VALUES (:channel, :name, :epoch, :place, :used_at)
+ON CONFLICT (channel, name) DO UPDATE
+SET used_at = excluded.used_at,
+    epoch = excluded.epoch,
+    place = CASE WHEN NOT :forward OR excluded.epoch <> reader.epoch OR excluded.place > reader.place
+                 THEN excluded.place ELSE reader.place END;
+
+-- name: readers
+-- Those of one channel, or of the channels from :begin up to :end.
+SELECT c.name, r.name, r.epoch, r.place, r.used_at
+FROM channel AS c JOIN reader AS r ON r.channel = c.id
+WHERE c.name >= :begin AND c.name < :end
+ORDER BY c.name, r.name;
 
 -- name: position
 SELECT r.epoch, r.place FROM reader AS r JOIN channel AS c ON c.id = r.channel WHERE c.name = ? AND r.name = ?;
