@@ -58,6 +58,7 @@ class Place:
 
     upstream: Upstream
     submits: Submits | None = None
+    poller: asyncio.Task[None] | None = None
 
 
 class HttpAdapter:
@@ -105,7 +106,8 @@ class HttpAdapter:
         for name, place in places.items():
             if self._shape is not None:
                 place.submits = Submits(place.upstream, self._shape, self._settings, ctx)
-                self._tasks.append(ctx.spawn(place.submits.run(), name=f"jobs of {name}"))
+                place.poller = ctx.spawn(place.submits.run(), name=f"jobs of {name}")
+                self._tasks.append(place.poller)
         self._places = places
         self._ctx = ctx
 
@@ -217,13 +219,14 @@ class HttpAdapter:
         return device
 
     def health(self) -> Mapping[str, Any]:
-        """Degraded while one of the upstreams is away or refuses the sign-in."""
+        """Degraded while one of the upstreams is away or refuses the sign-in, down when jobs are not asked after."""
         if self._ctx is None:
             return {"state": "down"}
         upstreams = {name: _health(place) for name, place in self._places.items()}
-        good = all(one["state"] == "up" for one in upstreams.values())
+        states = {one["state"] for one in upstreams.values()}
+        state = "down" if "down" in states else "up" if states <= {"up"} else "degraded"
         under_way = self._changes.total + self._reads.total
-        return {"state": "up" if good else "degraded", "open": under_way, "upstreams": upstreams}
+        return {"state": state, "open": under_way, "upstreams": upstreams}
 
     async def look(self, device: str) -> bool:
         """Look now whether the upstream of a device answers, instead of when it is time again."""
@@ -309,6 +312,8 @@ class HttpAdapter:
 def _health(place: Place) -> dict[str, Any]:
     upstream = place.upstream
     state = "away" if upstream.breaker.open else "refused" if upstream.sign_in.refused else "up"
+    if place.poller is not None and place.poller.done():
+        state = "down"
     told: dict[str, Any] = {"state": state, "requests": upstream.requests, "failures": upstream.breaker.failures}
     if place.submits is not None:
         told |= place.submits.health()

@@ -1,7 +1,8 @@
 """A server that does what it is told to, badly if need be: for the rig and for tests.
 
 It speaks HTTP by hand, so that it can break off anywhere, and it keeps jobs in the manner of a storage system (`job`
-with ids) and in that of a status address (`/status/<n>`), by a clock that tests move.
+with ids) and in that of a status address (`/status/<n>`), by a clock that tests move. `ahead` is by
+how much the clock differs that HEAD tells of.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -102,6 +104,7 @@ class Server:
         self.length: timedelta | None = None
         self.clock: Clock | None = None
         self.estimates = False
+        self.ahead: timedelta | None = None
         self.news = asyncio.Event()
         self.largest = 0
         self.tls: ssl.SSLContext | None = None
@@ -158,7 +161,7 @@ class Server:
                 heard = Heard(method, target, headers, body, writer)
                 self.largest = max(self.largest, len(target))
                 if method == "HEAD":
-                    await heard.answer()
+                    await heard.answer(headers=self._date())
                     continue
                 self.heard.append(heard)
                 self.news.set()
@@ -246,6 +249,11 @@ class Server:
         if self._left(job):
             return {"id": job.id, "state": "IN_PROGRESS", "estimated_completion_time": estimate}
         return {"id": job.id, **job.row}
+
+    def _date(self) -> Mapping[str, str]:
+        if self.ahead is None or self.clock is None:
+            return {}
+        return {"Date": format_datetime(self.clock.now() + self.ahead, usegmt=True)}
 
     def _left(self, job: Kept) -> int:
         assert self.clock is not None

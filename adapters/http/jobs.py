@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from adapters.http.pace import Pace
 from adapters.http.settings import HttpSettings
 from adapters.http.shape import JobShape
-from adapters.http.told import AtWork, Ended, Told, of_answer, of_row, rows
+from adapters.http.told import AtWork, Ended, Told, id_of, of_answer, of_row, rows
 from adapters.http.upstream import Upstream
 from adapters.http.wire import LEAST_PAUSE, MOST_PAUSE, Answer, filled, response_of, retry_after
 from hub.ports.adapter import CallError, Delivery, DeviceTimeout, NotConnected, Unreachable
@@ -29,6 +29,8 @@ JITTER = 0.2
 MOST_FAILURE_PAUSE = 30.0
 TOGETHER = 0.25
 """A job that is due within this part of its own pause is asked after with those that are due now."""
+GROW_AFTER = 60.0
+"""Seconds after which as many jobs again are asked after at once, where fewer had to be."""
 BATCH_ANSWER = 16 * 1024 * 1024
 
 log = logging.getLogger("hub.http")
@@ -60,7 +62,8 @@ class Jobs:
         self._most_answer = settings.max_answer
         self._pace = Pace(clock, settings.requests_per_second)
         self._jobs: dict[str, Job] = {}
-        self._batch = MOST_IDS if shape.many else 1
+        self._batch = self._most_batch = MOST_IDS if shape.many else 1
+        self._grow_at = float("inf")
         self._failures = 0
         self._asked_at = float("-inf")
         self._not_before = float("-inf")
@@ -119,7 +122,12 @@ class Jobs:
         """Ask, for as long as the adapter lives."""
         while True:
             await self._until_due()
-            await self._round()
+            try:
+                await self._round()
+            except Exception:
+                # Everybody's jobs hang on this task: it outlives what nobody thought of.
+                log.exception("%s: a round of questions failed", self._upstream.name)
+                self._hold_off(None)
 
     # -- when -----------------------------------------------------------------------------------
 
@@ -151,10 +159,18 @@ class Jobs:
         job.hinted = told.again is not None
         if told.again is not None:
             job.due = asked_at + max(LEAST_PAUSE, min(told.again, MOST_PAUSE))
+        elif told.estimate is not None and told.estimate > 0:
+            # A guess: it neither hurries nor puts off beyond what is usual.
+            job.due = asked_at + max(self._interval, min(told.estimate, self._most_pause))
         elif job.due <= asked_at + job.pause * TOGETHER:
             # One that was only asked along keeps its turn.
             job.pause = min(self._most_pause, job.pause * GROWTH)
             job.due = asked_at + job.pause * self._chance.uniform(1 - JITTER, 1 + JITTER)
+
+    def _later(self, job: Job, asked_at: float) -> None:
+        """What was said of one job cannot be read: that one waits."""
+        job.due = min(job.due, asked_at)
+        self._again(job, asked_at, AtWork())
 
     def _hold_off(self, pause: float | None) -> None:
         """A question was not answered: nothing more is asked for a while."""
@@ -168,6 +184,9 @@ class Jobs:
 
     async def _round(self) -> None:
         now = self._clock.monotonic()
+        if now >= self._grow_at:
+            self._batch = min(self._most_batch, self._batch * 2)
+            self._grow_at = now + GROW_AFTER if self._batch < self._most_batch else float("inf")
         due = [job for job in self._jobs.values() if self._due(job) <= now or self._nearly(job, now)]
         self._fill(due)
         self._asked_at = now
@@ -208,39 +227,62 @@ class Jobs:
         if not chunk:
             return True
         if len(chunk) == 1:
-            return await self._one(chunk[0])
+            return await self._each(chunk, paced=True)
         asked_at, now = self._clock.monotonic(), self._now()
         path = self._shape.many.format(ids=",".join(job.ref for job in chunk))
         answer = await self._get(path, BATCH_ANSWER)
         if answer is None:
             return False
-        if answer.status == 400:
-            log.info("%s does not answer for many jobs at once", self._upstream.name)
-            self._batch = 1
-            return await self._each(chunk)
-        if not answer.whole:
-            self._batch = max(1, len(chunk) // 2)
-            return await self._each(chunk) if self._batch == 1 else True
-        found = rows(answer.body) if answer.status in (200, 206) else None
+        good = answer.status in (200, 206)
+        found = rows(answer.body) if good and answer.whole else None
+        if found is None and (good or not answer.whole or answer.status in (400, 414)):
+            # Too many, or one among them with which the list cannot be told.
+            return await self._parts(chunk)
         if found is None:
             self._hold_off(retry_after(answer.headers, self._clock.now()))
             return False
         self._failures = 0
-        by_id = {str(row.get(self._shape.id)): row for row in found}
+        by_id = {id_of(self._shape, row): row for row in found}
         missing = []
         for job in chunk:
             row = by_id.get(job.ref)
             if row is None:
                 missing.append(job)
             else:
-                self._take(job, asked_at, of_row(self._shape, row, now))
+                try:
+                    self._take(job, asked_at, of_row(self._shape, row, now))
+                except Exception:
+                    log.exception("%s: a job cannot be read", self._upstream.name)
+                    self._later(job, asked_at)
         return await self._each(missing)
 
-    async def _each(self, jobs: list[Job]) -> bool:
-        for job in jobs:
+    async def _parts(self, chunk: list[Job]) -> bool:
+        """Ask in smaller lists, for a while."""
+        self._batch = max(1, min(self._batch, len(chunk) // 2))
+        self._grow_at = self._clock.monotonic() + GROW_AFTER
+        log.info("%s is asked after %d jobs at once for now", self._upstream.name, self._batch)
+        index = 0
+        while index < len(chunk):
+            part = chunk[index : index + self._batch]
+            index += len(part)
             await self._pace.turn()
-            if not await self._one(job):
+            if not await self._ask([job for job in part if job.answers]):
                 return False
+        return True
+
+    async def _each(self, jobs: list[Job], paced: bool = False) -> bool:
+        """Ask after one job by itself, and the next; `paced`: the turn of the first is had already."""
+        for job in jobs:
+            if not paced:
+                await self._pace.turn()
+            paced = False
+            asked_at = self._clock.monotonic()
+            try:
+                if not await self._one(job):
+                    return False
+            except Exception:
+                log.exception("%s: a job cannot be asked after", self._upstream.name)
+                self._later(job, asked_at)
         return True
 
     async def _one(self, job: Job) -> bool:
@@ -256,6 +298,9 @@ class Jobs:
                 _fail(waits, "the upstream does not know the job any more")
             return True
         told = of_answer(shape, answer, self._upstream.url(path), now)
+        if told is None and 200 <= answer.status < 300:
+            self._later(job, asked_at)
+            return True
         if told is None:
             self._hold_off(retry_after(answer.headers, self._clock.now()))
             return False

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 from adapters.http.shape import JobShape
-from adapters.http.told import rows
+from adapters.http.told import id_of, no_answer, rows
 from adapters.http.upstream import Upstream
 from adapters.http.wire import Answer, filled
 from hub.model.call import CallSpec
@@ -60,7 +60,7 @@ class Lost:
             except (Unreachable, NotConnected, DeviceTimeout):
                 continue  # `rest` ends this when the hub stops
             # A server that starts, or has too much to do, has not looked at the key yet.
-            if answer.status not in (429, 502, 503, 504):
+            if answer.status not in (429, 503) and not no_answer(self._shape, answer):
                 return answer
         raise DeviceTimeout("it is not known whether the change was taken", delivery=Delivery.MAYBE)
 
@@ -92,7 +92,7 @@ class Lost:
                 continue
             looks += 1
             fresh = [job for job in found if job not in self._known]
-            if len(fresh) > 1 or self._doubtful[facets]:
+            if len(fresh) > 1 or self._doubtful[facets] or "" in fresh:
                 break
             if fresh:
                 self.know(fresh[0])
@@ -101,6 +101,13 @@ class Lost:
 
     async def _look(self, facets: JobFacets, sent_at: datetime, until: float) -> list[str] | None:
         """Jobs that may be it; None when the upstream did not say."""
+        bound = min(until, self._clock.monotonic() + self._answer)
+        if self._upstream.skew is None:
+            # Nobody has answered yet, as after a restart: the moment is one of the upstream's clock.
+            try:
+                await self._upstream.look(bound)
+            except (Unreachable, NotConnected, DeviceTimeout):
+                return None
         since = sent_at + timedelta(seconds=self._upstream.skew or 0.0) - MARGIN
         path = filled(
             _without_unknown(self._shape.find, facets),
@@ -111,11 +118,11 @@ class Lost:
             since=since.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         )
         try:
-            answer = await self._upstream.ask("GET", path, min(until, self._clock.monotonic() + self._answer))
+            answer = await self._upstream.ask("GET", path, bound)
         except (Unreachable, NotConnected, DeviceTimeout):
             return None
         found = rows(answer.body) if answer.status in (200, 206) else None
-        return None if found is None else [str(row.get(self._shape.id)) for row in found]
+        return None if found is None else [id_of(self._shape, row) or "" for row in found]
 
     def _left(self, sent_at: datetime, most: timedelta) -> float:
         # After a restart the time is over that passed meanwhile, but one look is always due.

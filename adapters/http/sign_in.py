@@ -10,15 +10,17 @@ import asyncio
 import base64
 from collections.abc import Awaitable, Callable, Mapping
 
+import anyio
+
 from adapters.http.settings import UpstreamSettings
 from adapters.http.wire import Answer, cookies_of
-from hub.ports.adapter import Delivery, Unreachable
+from hub.ports.adapter import Delivery, DeviceTimeout, Unreachable
 from hub.ports.clock import Clock
 
 TOKEN = "DELL-EMC-TOKEN"
 REFUSED_FOR = 30.0
 
-Ask = Callable[[Mapping[str, str]], Awaitable[Answer]]
+Ask = Callable[[Mapping[str, str], float], Awaitable[Answer]]
 
 
 class SignInRefused(Unreachable):
@@ -26,7 +28,8 @@ class SignInRefused(Unreachable):
 
 
 class SignIn:
-    """What a request carries to show who asks. `secret` looks a reference up; `ask` sends the sign-in itself."""
+    """What a request carries to show who asks. `secret` looks a reference up; `ask` sends the sign-in itself, by a
+    moment of the monotonic clock."""
 
     def __init__(
         self, settings: UpstreamSettings, secret: Callable[[str], bytes], clock: Clock, ask: Ask
@@ -48,11 +51,12 @@ class SignIn:
             reference = getattr(self._settings, key)
             try:
                 self._looked_up(reference)
-            except (KeyError, OSError, UnicodeDecodeError):
+            except SignInRefused:
                 raise ValueError(f"upstreams.{self._settings.name}.{key}: the secret is not there") from None
 
-    async def headers(self) -> dict[str, str]:
-        """What the next request carries. Raises CallError (NOT_SENT) when the sign-in fails."""
+    async def headers(self, until: float) -> dict[str, str]:
+        """What the next request carries. Raises CallError (NOT_SENT) when the sign-in fails, DeviceTimeout (NOT_SENT)
+        when it is not done by monotonic `until`, whoever does it."""
         settings = self._settings
         if settings.token:
             return {"Authorization": f"Bearer {self._looked_up(settings.token)}"}
@@ -61,9 +65,12 @@ class SignIn:
         if not settings.sign_in:
             return {"Authorization": self._basic()}
         if self._session is None:
-            async with self._lock:
+            await self._my_turn(until)
+            try:
                 if self._session is None:
-                    await self._begin()
+                    await self._begin(until)
+            finally:
+                self._lock.release()
         assert self._session is not None
         return {**self._session, **({} if self._token is None else {TOKEN: self._token})}
 
@@ -72,11 +79,12 @@ class SignIn:
         """Whether a refusal may only mean that the session is over."""
         return bool(self._settings.sign_in)
 
-    async def renew(self, shown: Mapping[str, str]) -> dict[str, str]:
-        """What to show after `shown` was refused: a new session, unless somebody has begun one meanwhile."""
+    async def renew(self, shown: Mapping[str, str], until: float) -> dict[str, str]:
+        """What to show after `shown` was refused: a new session, unless somebody has begun one meanwhile. Raises as
+        `headers` does."""
         if self._session is not None and self._session.get("Cookie") == shown.get("Cookie"):
             self._session = None
-        return await self.headers()
+        return await self.headers(until)
 
     def heard(self, headers: Mapping[str, str]) -> None:
         """Any answer may bring a newer token."""
@@ -84,12 +92,23 @@ class SignIn:
         if token and self._session is not None:
             self._token = token
 
-    async def _begin(self) -> None:
+    async def _my_turn(self, until: float) -> None:
+        got = False
+        with anyio.CancelScope() as scope:
+            guard = self._clock.call_at(until, scope.cancel)
+            try:
+                got = await self._lock.acquire()
+            finally:
+                guard.cancel()
+        if not got:
+            raise DeviceTimeout("the sign-in took too long", delivery=Delivery.NOT_SENT)
+
+    async def _begin(self, until: float) -> None:
         now = self._clock.monotonic()
         if now < self._refused_until:
             wait = self._refused_until - now
             raise SignInRefused("the sign-in was refused", delivery=Delivery.NOT_SENT, retry_after=wait)
-        answer = await self._ask({"Authorization": self._basic()})
+        answer = await self._ask({"Authorization": self._basic()}, until)
         if answer.status in (401, 403):
             self.refused = True
             self._refused_until = now + REFUSED_FOR
@@ -112,5 +131,8 @@ class SignIn:
     def _looked_up(self, reference: str) -> str:
         # Asked for each time, so that a file that was replaced counts with the next sign-in.
         if reference.startswith(("env:", "file:")):
-            return self._secret(reference).decode()
+            try:
+                return self._secret(reference).decode()
+            except (KeyError, OSError, UnicodeDecodeError):
+                raise SignInRefused("the secret is not there", delivery=Delivery.NOT_SENT) from None
         return reference

@@ -6,6 +6,7 @@ Between the answer that names the job and the note lies nothing but the note; wh
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -17,9 +18,10 @@ from adapters.http.settings import HttpSettings
 from adapters.http.shape import JobShape
 from adapters.http.sign_in import SignInRefused
 from adapters.http.slots import Slot
-from adapters.http.told import Ended, Further, job_of
+from adapters.http.told import Ended, Further, job_of, no_answer
 from adapters.http.upstream import Upstream
 from adapters.http.wire import Answer, path_of, response_of, retry_after
+from hub.model.errors import StorageFailed
 from hub.ports.adapter import (
     AdapterContext,
     Delivery,
@@ -30,6 +32,9 @@ from hub.ports.adapter import (
     Unreachable,
 )
 
+log = logging.getLogger("hub.http")
+
+STORAGE_PAUSE = 1.0
 BUSY_PAUSE = 5.0
 """Seconds to the next try where an upstream says that it is busy, and not for how long."""
 JSON = "application/json"
@@ -69,6 +74,8 @@ class Submits:
         except Unreachable as error:
             # Whoever hands in a job has time: it waits until its upstream is back, and uses up no retry.
             raise NotConnected(error.detail, delivery=Delivery.NOT_SENT, retry_after=error.retry_after) from error
+        if no_answer(self._shape, answer):
+            return await self.find(req, prefix, change.sent_at, slot)
         if answer.status != 202:
             # It was done at once, or it is refused: both are final, unless the upstream only has too much to do.
             response = response_of(answer, self._ctx.clock.now())
@@ -108,7 +115,7 @@ class Submits:
             if further is None:
                 raise DeviceTimeout("one job followed the other without end", delivery=Delivery.DELIVERED)
             kept, first = further, 0.0
-            deadline = await self._ctx.checkpoint(call, kept.encoded())
+            deadline = await self._noted(call, kept, deadline)
 
     async def _taken(
         self, req: DeviceRequest, job: str, slot: Slot, first: float | None = None
@@ -118,8 +125,21 @@ class Submits:
         # The lane goes on within the checkpoint, and shall find the slot free.
         slot.free()
         kept = Note(job)
-        deadline = await self._ctx.checkpoint(req.call_id, kept.encoded())
+        deadline = await self._noted(req.call_id, kept, req.deadline)
         return await self.hold(req.call_id, kept, deadline, first)
+
+    async def _noted(self, call: str, kept: Note, deadline: float) -> float:
+        """Note a job with its call; the deadline from then on. A disk that is full for a while loses no job that is
+        in hand. Raises NotConnected when the call has ended, DeviceTimeout (DELIVERED) at the deadline."""
+        while True:
+            try:
+                return await self._ctx.checkpoint(call, kept.encoded())
+            except StorageFailed as failure:
+                log.warning("the note of a job failed, trying again: %s", failure)
+            now = self._ctx.clock.monotonic()
+            if now >= deadline:
+                raise DeviceTimeout("the job could not be noted", delivery=Delivery.DELIVERED)
+            await self._upstream.rest(min(deadline, now + STORAGE_PAUSE))
 
     async def _send(self, change: _Change, until: float) -> Answer:
         req = change.req

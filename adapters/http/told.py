@@ -20,9 +20,11 @@ MOST_ID = 1024
 
 @dataclass(frozen=True, slots=True)
 class AtWork:
-    """Not over. `again` is in how many seconds its upstream wants to be asked again, or would have something to say."""
+    """Not over. `again` is in how many seconds its upstream wants to be asked again; `estimate` is in how many it takes
+    the job to be over, and only a guess."""
 
     again: float | None = None
+    estimate: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def of_row(shape: JobShape, row: Mapping[str, Any], now: datetime) -> Told:
         word = row.get(shape.state_else)
     state = str(word).casefold() if isinstance(word, str) else ""
     if state not in shape.done and state not in shape.failed:
-        return AtWork(_until(row.get(shape.ends_at), now) if shape.ends_at else None)
+        return AtWork(estimate=_until(row.get(shape.ends_at), now) if shape.ends_at else None)
     status = _status(row.get(shape.status)) if shape.status else None
     body = row.get(shape.body) if shape.body else row
     native: dict[str, Any] = {"state": str(word)}
@@ -111,7 +113,28 @@ def of_row(shape: JobShape, row: Mapping[str, Any], now: datetime) -> Told:
     native["status"] = status
     if body is None:
         return Ended(DeviceResponse(status, native=native))
-    return Ended(DeviceResponse(status, json.dumps(body).encode(), "application/json", native=native))
+    try:
+        payload = json.dumps(body).encode()
+    except RecursionError:
+        # The job is over, and its result would be no other the next time.
+        return Ended(DeviceResponse(502, native={**native, "error": "RESULT_UNREADABLE"}))
+    return Ended(DeviceResponse(status, payload, "application/json", native=native))
+
+
+def no_answer(shape: JobShape, answer: Answer) -> bool:
+    """Whether somebody on the way spoke instead of the upstream, so that a change may have been taken or not.
+
+    A 500 is the upstream's own where it has `messages`, and wherever nobody could look for the job anyway.
+    """
+    if answer.status == 500 and (shape.key or shape.find):
+        value = loaded(answer.body)
+        return not (isinstance(value, dict) and "messages" in value)
+    return answer.status in (502, 504)
+
+
+def id_of(shape: JobShape, row: Mapping[str, Any]) -> str | None:
+    """The id of a job's row; None where it has none."""
+    return _id(row.get(shape.id))
 
 
 def rows(body: bytes) -> list[Mapping[str, Any]] | None:
@@ -152,4 +175,7 @@ def _until(value: Any, now: datetime) -> float | None:
     except ValueError:
         return None
     at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
-    return (at - now).total_seconds()
+    try:
+        return (at - now).total_seconds()
+    except OverflowError:
+        return None

@@ -106,11 +106,11 @@ class Upstream:
 
         Raises Unreachable (no connection: NOT_SENT), NotConnected (lost in the middle: MAYBE), DeviceTimeout.
         """
-        shown = await self.sign_in.headers()
+        shown = await self.sign_in.headers(until)
         answer = await self._once(method, path, until, {**(headers or {}), **shown}, body, most)
         if answer.status in (401, 403) and self.sign_in.renewable:
             # What was refused was not done, so it may be said again.
-            shown = await self.sign_in.renew(shown)
+            shown = await self.sign_in.renew(shown, until)
             answer = await self._once(method, path, until, {**(headers or {}), **shown}, body, most)
         self.sign_in.heard(answer.headers)
         return answer
@@ -127,16 +127,19 @@ class Upstream:
                     self._scopes.discard(scope)
         raise NotConnected("the hub is stopping", delivery=Delivery.MAYBE)
 
-    async def look(self) -> None:
-        """Ask for nothing, only to learn whether somebody answers."""
-        until = self._ctx.clock.monotonic() + self._more.answer.total_seconds()
+    async def look(self, until: float | None = None) -> None:
+        """Ask for nothing, only to learn whether somebody answers, and what time it is there."""
+        if until is None:
+            until = self._ctx.clock.monotonic() + self._more.answer.total_seconds()
         await self._once("HEAD", "", until, {}, b"", None)
 
-    async def _begin_session(self, headers: Mapping[str, str]) -> Answer:
-        until = self._ctx.clock.monotonic() + self._more.answer.total_seconds()
+    async def _begin_session(self, headers: Mapping[str, str], until: float) -> Answer:
+        bound = min(until, self._ctx.clock.monotonic() + self._more.answer.total_seconds())
         try:
-            return await self._once("GET", self.settings.sign_in, until, headers, b"", None)
+            return await self._once("GET", self.settings.sign_in, bound, headers, b"", None)
         except (NotConnected, DeviceTimeout) as error:
+            if isinstance(error, DeviceTimeout) and bound == until:
+                raise DeviceTimeout("the sign-in took too long", delivery=Delivery.NOT_SENT) from error
             # The request for which it was done has not been sent.
             raise Unreachable(error.detail, delivery=Delivery.NOT_SENT) from error
 
