@@ -11,10 +11,12 @@ import asyncio
 import contextlib
 import json
 import math
+import os
 import re
 import socket
 import ssl
 import uuid
+import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -111,9 +113,13 @@ class Server:
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        # Held, but not listened on, for as long as the double lives: a port that is let go between two openings may
+        # be given to any connection that goes out meanwhile.
+        place = socket.socket()
+        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        place.bind(("127.0.0.1", 0))
+        self.port: int = place.getsockname()[1]
+        weakref.finalize(self, os.close, place.detach())
 
     @property
     def url(self) -> str:
@@ -123,7 +129,9 @@ class Server:
     async def open(self) -> None:
         """Listen."""
         if self._server is None:
-            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self.tls)
+            self._server = await asyncio.start_server(
+                self._serve, "127.0.0.1", self.port, ssl=self.tls, reuse_address=True
+            )
 
     async def close(self) -> None:
         """Be gone, with every connection."""
