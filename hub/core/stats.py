@@ -35,7 +35,4 @@ class Stats:
     ended: Counter[str] = field(default_factory=Counter)
 
     # Stand for now, not since the start.
-    listeners: int = 0
     lagging: int = 0
-    open_calls: int = 0
-    in_flight: int = 0
