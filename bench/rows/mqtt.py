@@ -20,10 +20,10 @@ from typing import Any
 
 import uvloop
 
-from adapters.mqtt import codec
-from adapters.mqtt.adapter import MqttAdapter
-from adapters.mqtt.codec import ConnAck, Connect, Decoder, Publish
-from adapters.mqtt.settings import MqttSettings
+from adapters.mqtt.listener import codec
+from adapters.mqtt.listener.adapter import MqttAdapter
+from adapters.mqtt.listener.codec import ConnAck, Connect, Decoder, Publish
+from adapters.mqtt.listener.settings import MqttSettings
 from bench.row import Row
 from hub.ports.adapter import Admission, DeviceEvent, DeviceRequest
 from hub.ports.clock import SystemClock

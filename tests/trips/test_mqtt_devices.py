@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from adapters.mqtt.adapter import MqttAdapter
-from adapters.mqtt.double import DeviceDouble, signature
-from adapters.mqtt.settings import MqttSettings
+from adapters.mqtt.listener.adapter import MqttAdapter
+from adapters.mqtt.listener.double import DeviceDouble, signature
+from adapters.mqtt.listener.settings import MqttSettings
 from hub.core.hub import Hub
 from hub.core.intake import Taken
 from hub.core.products import product_record

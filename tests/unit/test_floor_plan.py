@@ -20,7 +20,7 @@ PLAN: dict[str, tuple[int, set[str]]] = {
     "adapters.websocket": (2, {"starlette", "msgpack", "orjson", "anyio"}),
     "adapters.http": (2, {"aiohttp", "anyio", "orjson", "yarl"}),
     "adapters.lwm2m": (2, {"anyio", "cbor2", "mbedtls"}),
-    "adapters.mqtt": (2, {"anyio", "orjson"}),
+    "adapters.mqtt": (2, {"anyio", "gmqtt", "orjson"}),
     "hub.core": (3, {"anyio", "cryptography"}),
     "hub.delivery": (4, {"aiohttp", "anyio", "starlette", "orjson", "msgpack", "uvicorn", "yarl"}),
     "hub.dialects.native": (5, {"anyio", "starlette", "orjson", "msgpack", "msgspec"}),

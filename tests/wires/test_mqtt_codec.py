@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.mqtt.codec import (
+from adapters.mqtt.listener.codec import (
     ConnAck,
     Connect,
     Decoder,

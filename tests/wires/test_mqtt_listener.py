@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from adapters.mqtt import codec
-from adapters.mqtt.adapter import MqttAdapter
-from adapters.mqtt.codec import Connect, Publish, SubAck, Subscribe
-from adapters.mqtt.double import PRODUCT, DeviceDouble
-from adapters.mqtt.rig import KEY, Rig, create_rig
-from adapters.mqtt.settings import MqttSettings
+from adapters.mqtt.listener import codec
+from adapters.mqtt.listener.adapter import MqttAdapter
+from adapters.mqtt.listener.codec import Connect, Publish, SubAck, Subscribe
+from adapters.mqtt.listener.double import PRODUCT, DeviceDouble
+from adapters.mqtt.listener.rig import KEY, Rig, create_rig
+from adapters.mqtt.listener.settings import MqttSettings
 from hub.model.device import Presence
 from hub.ports.adapter import Delivery, EventKind, NoSuchResource, ObserveSpec, TooLarge, Unsupported
 from hub.tls import self_signed

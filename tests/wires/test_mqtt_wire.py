@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from adapters.mqtt import topics, wire
-from adapters.mqtt.settings import MqttSettings, read
+from adapters.mqtt.listener.settings import MqttSettings, read
 from hub.ports.adapter import CallError, Delivery, DeviceRequest
 
 VECTOR = "edbdc401b6c447844c10706b488eb50c90c00f3f4a2cfda62f0ab4e639bfdcc6"

@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from adapters.mqtt import wire
-from adapters.mqtt.registration import Facts, Registration
+from adapters.mqtt.listener.registration import Facts, Registration
 from adapters.mqtt.topics import Name
 from hub.ports.adapter import AdapterContext, Admission
 
 if TYPE_CHECKING:
-    from adapters.mqtt.session import Session
+    from adapters.mqtt.listener.session import Session
 
 Refusal = tuple[int, str]
 Keep = Callable[[AdapterContext, Registration, Facts], Awaitable[None]]

@@ -12,15 +12,15 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol, cast
 
-from adapters.mqtt import codec
-from adapters.mqtt.codec import Connect, Decoder, Malformed, Packet
-from adapters.mqtt.settings import MqttSettings
+from adapters.mqtt.listener import codec
+from adapters.mqtt.listener.codec import Connect, Decoder, Malformed, Packet
+from adapters.mqtt.listener.settings import MqttSettings
 from hub.model.errors import HubError
 from hub.ports.adapter import AdapterContext
 from hub.ports.clock import Timer
 
 if TYPE_CHECKING:
-    from adapters.mqtt.session import Session
+    from adapters.mqtt.listener.session import Session
 
 ROOM = 64
 FIRST_PACKET = 4096

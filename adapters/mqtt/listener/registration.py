@@ -16,7 +16,7 @@ from adapters.mqtt.topics import Name
 from hub.ports.adapter import ObserveSpec
 
 if TYPE_CHECKING:
-    from adapters.mqtt.session import Session
+    from adapters.mqtt.listener.session import Session
 
 REMEMBERED = 64
 

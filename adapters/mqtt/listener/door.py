@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from adapters.mqtt import codec, topics, wire
-from adapters.mqtt.codec import Connect
-from adapters.mqtt.connection import Connection
-from adapters.mqtt.settings import MqttSettings
+from adapters.mqtt import topics, wire
+from adapters.mqtt.listener import codec
+from adapters.mqtt.listener.codec import Connect
+from adapters.mqtt.listener.connection import Connection
+from adapters.mqtt.listener.settings import MqttSettings
 from adapters.mqtt.topics import Name
 from hub.model.errors import HubError
 from hub.ports.adapter import AdapterContext, Admission
 
 if TYPE_CHECKING:
-    from adapters.mqtt.adapter import MqttAdapter
+    from adapters.mqtt.listener.adapter import MqttAdapter
 
 BACKLOG = 1024
 MOVES = 100

@@ -10,11 +10,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from adapters.mqtt import codec
-from adapters.mqtt.adapter import MqttAdapter
-from adapters.mqtt.codec import PubAck, Publish, Subscribe
-from adapters.mqtt.double import PRODUCT, Asked, DeviceDouble
-from adapters.mqtt.settings import MqttSettings
+from adapters.mqtt.listener import codec
+from adapters.mqtt.listener.adapter import MqttAdapter
+from adapters.mqtt.listener.codec import PubAck, Publish, Subscribe
+from adapters.mqtt.listener.double import PRODUCT, Asked, DeviceDouble
+from adapters.mqtt.listener.settings import MqttSettings
 from hub.ports.adapter import AdapterContext, DeviceRequest
 from hub.ports.clock import Clock
 

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from adapters.mqtt import topics, wire
-from adapters.mqtt.codec import Publish
-from adapters.mqtt.gateway import Gateway
-from adapters.mqtt.registration import Facts, Registration
-from adapters.mqtt.settings import MqttSettings
+from adapters.mqtt.listener.codec import Publish
+from adapters.mqtt.listener.gateway import Gateway
+from adapters.mqtt.listener.registration import Facts, Registration
+from adapters.mqtt.listener.settings import MqttSettings
 from adapters.mqtt.topics import Topic
 from hub.ports.adapter import AdapterContext, DeviceEvent, EventKind, Remembers
 
 if TYPE_CHECKING:
-    from adapters.mqtt.session import Session
+    from adapters.mqtt.listener.session import Session
 
 RAW = "/raw"
 MOST_POINTS = 1000

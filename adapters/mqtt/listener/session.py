@@ -12,10 +12,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
-from adapters.mqtt import codec, topics, wire
-from adapters.mqtt.codec import Publish
-from adapters.mqtt.connection import Connection
-from adapters.mqtt.registration import Registration
+from adapters.mqtt import topics, wire
+from adapters.mqtt.listener import codec
+from adapters.mqtt.listener.codec import Publish
+from adapters.mqtt.listener.connection import Connection
+from adapters.mqtt.listener.registration import Registration
 from adapters.mqtt.topics import Name, Topic
 from adapters.mqtt.wire import Command
 from hub.ports.adapter import (

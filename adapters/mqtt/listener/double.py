@@ -15,8 +15,18 @@ from typing import Any
 
 import orjson
 
-from adapters.mqtt import codec
-from adapters.mqtt.codec import ConnAck, Connect, Decoder, Disconnect, Packet, PingReq, PingResp, PubAck, Publish
+from adapters.mqtt.listener import codec
+from adapters.mqtt.listener.codec import (
+    ConnAck,
+    Connect,
+    Decoder,
+    Disconnect,
+    Packet,
+    PingReq,
+    PingResp,
+    PubAck,
+    Publish,
+)
 from adapters.mqtt.wire import PAYLOAD, TYPE
 
 PATIENCE = 5.0

@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from adapters.mqtt import topics, wire
-from adapters.mqtt.connection import Connection
-from adapters.mqtt.door import Door
-from adapters.mqtt.gateway import Gateway
-from adapters.mqtt.inbound import RAW, Inbound, keep
-from adapters.mqtt.registration import Facts, PostedObservation, Registration
-from adapters.mqtt.session import Session
-from adapters.mqtt.settings import MqttSettings, read
+from adapters.mqtt.listener.connection import Connection
+from adapters.mqtt.listener.door import Door
+from adapters.mqtt.listener.gateway import Gateway
+from adapters.mqtt.listener.inbound import RAW, Inbound, keep
+from adapters.mqtt.listener.registration import Facts, PostedObservation, Registration
+from adapters.mqtt.listener.session import Session
+from adapters.mqtt.listener.settings import MqttSettings, read
 from adapters.mqtt.topics import Name
 from adapters.mqtt.wire import Command
 from hub.model.device import Presence
