@@ -7,17 +7,15 @@ record stand in line. What a record means is said by those who use it.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
 
 from hub.core.devices import Devices
 from hub.core.limits import Limits
 from hub.core.records import account_of, application_of, device_of, memory_record, record_of
+from hub.core.writes import Writes
 from hub.model.device import Device
 from hub.model.errors import BadRequest, Conflict, HubError, NotFound, RevisionConflict, TooMany
 from hub.model.event import EventDraft
@@ -29,8 +27,6 @@ from hub.ports.engine import Directory as Store
 Changed = Callable[[str, Record | None], None]
 Change = Callable[[Device | None], Device]
 Tell = Callable[[Device], Sequence[EventDraft]]
-
-T = TypeVar("T")
 
 _MAX_ID = 256
 _log = logging.getLogger("hub.directory")
@@ -46,8 +42,7 @@ class Directory:
         self._devices = Devices()
         self._records: dict[Kind, dict[str, Record]] = {kind: {} for kind in Kind}
         self._revisions: dict[tuple[Kind, str], int] = {}
-        self._lines: dict[tuple[Kind, str], tuple[asyncio.Lock, list[None]]] = {}
-        self._writes: set[asyncio.Task[Any]] = set()
+        self._writes = Writes()
         self._followers: dict[Kind, list[Changed]] = {}
         self._arriving: Counter[str] = Counter()
         self.on_left: Callable[[Device], None] = _nobody
@@ -61,8 +56,7 @@ class Directory:
 
     async def settle(self) -> None:
         """Return when no write is under way; the engine may be stopped after that."""
-        while self._writes:
-            await asyncio.wait(self._writes)
+        await self._writes.settle()
 
     def follow(self, kind: Kind, changed: Changed) -> None:
         """Call `changed(id, record or None)` for every record of the kind: those known now, and each later change."""
@@ -142,7 +136,7 @@ class Directory:
         written. `tell(after)` gives the events of the same commit. Returning `before` itself, with nothing else to
         write, costs no commit. Otherwise as `put_device`.
         """
-        return await self._owned(self._edit(account, id, change, tell, secret, memory))
+        return await self._writes.owned(self._edit(account, id, change, tell, secret, memory))
 
     def put_device_soon(self, device: Device) -> Device:
         """Know a device at once and write it behind, for decisions that cannot wait; later writes stand in line.
@@ -153,7 +147,7 @@ class Directory:
         device = self._judged(device, self._devices.get(device.account, device.id))
         self._devices.hold(device)
         self._devices.place(device)
-        self._start(self._write_behind(device))
+        self._writes.start(self._write_behind(device))
         return device
 
     async def delete_device(
@@ -165,7 +159,7 @@ class Directory:
         already, StorageFailed.
         """
         told = tuple(drafts)
-        return await self._owned(self._erase_device(device.account, device.id, tell or (lambda device: told)))
+        return await self._writes.owned(self._erase_device(device.account, device.id, tell or (lambda device: told)))
 
     def revise(self, device: Device) -> None:
         """Change a known device in memory only: presence and last_seen, what is rebuilt after a restart.
@@ -215,42 +209,27 @@ class Directory:
         if record.kind is Kind.DEVICE:
             await self.put_device(device_of(record), secret=record.secret)
         else:
-            await self._owned(self._write(record))
+            await self._writes.owned(self._write(record))
         return self.record(record.kind, record.id) or record
 
     async def delete(self, kind: Kind, id: str) -> None:
         """Remove a record; one that is gone already is no error. Raises StorageFailed."""
         if kind is not Kind.DEVICE:
-            await self._owned(self._erase(kind, id))
+            await self._writes.owned(self._erase(kind, id))
         elif (device := self._devices.get(*_owner(id))) is not None:
             await self.delete_device(device)
 
-    # Writing. Each write is a task of the directory's own: a caller that is cancelled while the commit is
-    # under way must not leave memory behind the store.
-
-    async def _owned(self, write: Coroutine[Any, Any, T]) -> T:
-        return await asyncio.shield(self._start(write))
-
-    def _start(self, write: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.get_running_loop().create_task(write, name="directory write")
-        self._writes.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._writes.discard(task)
-        if not task.cancelled():
-            task.exception()  # Told to whoever waits; that the waiter left is no reason for a warning.
+    # Writing.
 
     async def _write(self, record: Record) -> None:
-        async with self._line(record.kind, record.id):
+        async with self._writes.line(record.kind, record.id):
             await self._commit([record])
 
     async def _edit(
         self, account: str, id: str, change: Change, tell: Tell | None, secret: bytes | None, memory: bytes | None
     ) -> Device:
         key = f"{account}/{id}"
-        async with self._line(Kind.DEVICE, key):
+        async with self._writes.line(Kind.DEVICE, key):
             before = self._devices.get(account, id)
             wanted = change(before)
             device = self._judged(wanted, before)
@@ -270,7 +249,7 @@ class Directory:
             held = self._devices.hold(device)
             self._arriving[account] += before is None
             try:
-                async with self._line(Kind.MEMORY, key):
+                async with self._writes.line(Kind.MEMORY, key):
                     await self._commit(records, drafts, {draft.channel: account for draft in drafts}, before)
             except BaseException:
                 self._devices.let_go(held)
@@ -308,7 +287,7 @@ class Directory:
             self._remember(record, before)
 
     async def _erase(self, kind: Kind, id: str) -> None:
-        async with self._line(kind, id):
+        async with self._writes.line(kind, id):
             record = self.record(kind, id)
             if record is not None:
                 await self._store.delete([record])
@@ -316,7 +295,7 @@ class Directory:
 
     async def _erase_device(self, account: str, id: str, tell: Tell) -> Device:
         key = f"{account}/{id}"
-        async with self._line(Kind.DEVICE, key), self._line(Kind.MEMORY, key):
+        async with self._writes.line(Kind.DEVICE, key), self._writes.line(Kind.MEMORY, key):
             device, known = self._devices.get(account, id), self.record(Kind.DEVICE, key)
             if device is None or known is None:
                 raise NotFound("no such device", code="device-not-found")
@@ -334,19 +313,6 @@ class Directory:
             self._forget(kind, id)
         else:
             self._remember(record)
-
-    @asynccontextmanager
-    async def _line(self, kind: Kind, id: str) -> Any:
-        """Writes of one record, one after the other, first come first served."""
-        lock, standing = self._lines.setdefault((kind, id), (asyncio.Lock(), []))
-        standing.append(None)
-        try:
-            async with lock:
-                yield
-        finally:
-            standing.pop()
-            if not standing:
-                del self._lines[kind, id]
 
     # Memory.
 

@@ -12,8 +12,7 @@ import asyncio
 import enum
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol
 
 from hub.model.device import Presence
 from hub.ports.clock import Clock
@@ -22,10 +21,9 @@ API_VERSION = 1
 
 __all__ = [
     "API_VERSION", "Adapter", "AdapterContext", "Admission", "AdmissionRefused", "BadRequest", "Busy", "CallError",
-    "Capabilities", "Checks", "Delivery", "DeviceEvent", "DeviceRequest", "DeviceResponse", "DeviceTimeout",
-    "EventKind", "Expels", "HoldsKeys", "KnowsServices", "NoSuchResource", "NotConnected", "Observation",
-    "ObserveSpec", "Presence", "Recovers", "Remembers", "Resumes", "ServesAsgi", "TooLarge", "Unreachable",
-    "Unsupported", "WatchesKeys",
+    "Capabilities", "Delivery", "DeviceEvent", "DeviceRequest", "DeviceResponse", "DeviceTimeout", "EventKind",
+    "NoSuchResource", "NotConnected", "Observation", "ObserveSpec", "Presence", "TooLarge", "Unreachable",
+    "Unsupported",
 ]
 
 
@@ -248,7 +246,8 @@ class AdapterContext(Protocol):
         `device`), `secret` (proof = the device's own secret), `name` (no proof; refused unless the configuration
         opens it), `psk` (identity = one that `HoldsKeys.psk` gave a key for, and whose holder has proved it),
         `product-device` and `product` (identity = `<product key>/<device key>`, proof = JSON of `algorithm`, `texts`
-        and `sign`, the hex digest of one of the texts with the device's or the product's secret behind it)."""
+        and `sign`, the hex digest of one of the texts with the device's or the product's secret behind it). Raises
+        StorageFailed where an admission has to be stored and cannot be now."""
         ...
 
     async def checkpoint(self, call_id: str, note: bytes) -> float:
@@ -264,55 +263,6 @@ class AdapterContext(Protocol):
 
     def spawn(self, coro: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
         """Run a background task that the hub owns: its failure is logged, it ends with the adapter."""
-        ...
-
-
-@runtime_checkable
-class Remembers(Protocol):
-    """What a context offers beside `AdapterContext` to adapters whose registrations outlive the process (E3)."""
-
-    async def remember(self, device: str, memory: bytes) -> None:
-        """Keep what the adapter needs to go on with a registered device after a restart; returns once it is on disk.
-
-        It replaces what was kept, also by `attrs["memory"]` of REGISTERED and UPDATED, which is kept in the commit of
-        the event. It goes with the registration (DEREGISTERED, EXPIRED, deletion). Raises StorageFailed.
-        """
-        ...
-
-    def memories(self) -> Mapping[str, bytes]:
-        """What is kept of the devices of this adapter that are registered, by address; asked for at `start`."""
-        ...
-
-
-@runtime_checkable
-class HoldsKeys(Protocol):
-    """What a context offers to adapters whose devices prove themselves by pre-shared keys, beside `AdapterContext`."""
-
-    def psk(self, identity: str) -> bytes | None:
-        """The pre-shared key of a device that is known by this identity (alias `psk-identity`), None for no such.
-
-        From memory: a handshake waits for no database.
-        """
-        ...
-
-
-@runtime_checkable
-class WatchesKeys(Protocol):
-    """What a context offers to adapters whose devices come with an API key and stay, beside `AdapterContext`."""
-
-    def watch_key(self, key_id: str, revoked: Callable[[], None]) -> Callable[[], None]:
-        """Call `revoked` once, when the key that admitted a device lets nobody in any more (at once if it does not
-        now): its connection is then to be closed. Returns the unwatch, to be called when the connection ends."""
-        ...
-
-
-@runtime_checkable
-class KnowsServices(Protocol):
-    """What a context offers to adapters whose devices are of declared products, beside `AdapterContext`."""
-
-    def services(self, device: str) -> Mapping[str, Mapping[str, Any]] | None:
-        """The services that the product of a device (by address) declares, by id: `name`, `input` and `output` (types
-        by parameter), `idempotent`. None for a device of no product. From memory."""
         ...
 
 
@@ -373,54 +323,4 @@ class Adapter(Protocol):
     def health(self) -> Mapping[str, Any]:
         """`{"state": "up" | "degraded" | "down", ...}`, without secrets; an adapter that listens tells its `ports` by
         scheme (`{"coap": 5683}`)."""
-        ...
-
-
-@runtime_checkable
-class Checks(Protocol):
-    """Optional: refuses before the 202 what can be known at once."""
-
-    def check(self, req: DeviceRequest) -> None:
-        """Raise CallError (NOT_SENT) when the request can never succeed; otherwise return."""
-        ...
-
-
-@runtime_checkable
-class Resumes(Protocol):
-    """Optional: carries on with a checkpointed call after a restart instead of sending it again."""
-
-    async def resume(self, req: DeviceRequest, note: bytes) -> DeviceResponse:
-        """As `call`, from the note on."""
-        ...
-
-
-@runtime_checkable
-class Recovers(Protocol):
-    """Optional: finds out what became of a call that was sent before a restart, left no note, may not be repeated."""
-
-    async def recover(self, req: DeviceRequest, sent_at: datetime) -> DeviceResponse:
-        """As `call`, but nothing that could happen twice is sent. It may checkpoint what it finds. Raises CallError
-        where nobody can tell: DeviceTimeout when that will not change."""
-        ...
-
-
-@runtime_checkable
-class Expels(Protocol):
-    """Optional: sends away a device that the hub no longer has at this address (deleted, disabled, moved)."""
-
-    def expel(self, device: str) -> None:
-        """End its connection and forget its registration, without a report; harmless when it is not there. It may
-        dial in again and is then judged anew."""
-        ...
-
-
-@runtime_checkable
-class ServesAsgi(Protocol):
-    """Optional: devices dial in over HTTP or WebSocket; `asgi` is mounted at `mount`."""
-
-    mount: str
-
-    @property
-    def asgi(self) -> Any:
-        """An ASGI 3 application."""
         ...

@@ -271,7 +271,7 @@ async def test_an_edit_that_is_refused_writes_nothing(directory: Directory, stor
 
     with pytest.raises(NotFound):
         await directory.edit_device("acme", "lamp", refused)
-    assert store.commits == [] and directory._lines == {}
+    assert store.commits == [] and directory._writes._lines == {}
 
 
 async def test_events_of_an_edit_are_told_of_the_device_as_written(directory: Directory, store: StoreInMemory) -> None:
@@ -313,7 +313,7 @@ async def test_a_crowd_of_new_devices_cannot_run_past_the_limit(store: StoreInMe
 async def test_lines_of_waiting_writers_are_not_kept(directory: Directory) -> None:
     await asyncio.gather(*(directory.put_device(lamp(id=str(n % 7))) for n in range(50)))
 
-    assert directory._lines == {}
+    assert directory._writes._lines == {}
 
 
 async def test_presence_that_changed_during_a_write_stays_changed(directory: Directory, store: StoreInMemory) -> None:
