@@ -19,10 +19,10 @@ from pathlib import Path
 import anyio
 
 from bench.accounting import Gone
-from bench.contenders import HUB, REFERENCE
+from bench.contenders import CONTENDERS
 from bench.machine import load_average, machine
 from bench.process import ProcessFailed
-from bench.row import Row, discover
+from bench.row import Account, Faulty, Row, accounts, discover
 from bench.run import Score, measure
 from bench.table import Report
 
@@ -70,14 +70,25 @@ def _rounds(row: Row, arguments: argparse.Namespace) -> int:
     return min(_ROUNDS, row.most_rounds)
 
 
-async def _run(rows: Sequence[Row], arguments: argparse.Namespace, folder: Path, scores: list[Score]) -> int:
+async def _run(
+    rows: Sequence[Row],
+    beside: Sequence[Account],
+    arguments: argparse.Namespace,
+    folder: Path,
+    scores: list[Score],
+    told: dict[str, dict[str, float]],
+) -> int:
     received: list[int] = []
     async with anyio.create_task_group() as group:
         group.start_soon(_end_on_signal, group.cancel_scope, received)
         for row in rows:
             size = row.size(arguments.quick)
-            score = await measure(row, size, (HUB, REFERENCE), _rounds(row, arguments), folder / row.name, _told)
+            both = [CONTENDERS[name] for name in row.contenders]
+            score = await measure(row, size, both, _rounds(row, arguments), folder / row.name, _told)
             scores.append(score)
+        for account in beside:
+            _told(account.name)
+            told[account.name] = await account.run(arguments.quick)
         group.cancel_scope.cancel()
     _told("")
     return 128 + received[0] if received else 0
@@ -86,32 +97,43 @@ async def _run(rows: Sequence[Row], arguments: argparse.Namespace, folder: Path,
 def main() -> int:
     """Run the rows, print the table, say what was lost."""
     found = discover()
-    arguments = _arguments(list(found))
+    others = accounts()
+    arguments = _arguments([*found, *others])
     if arguments.list:
-        for row in found.values():
-            print(f"{row.name:14} {row.workload}")
+        for each in (*found.values(), *others.values()):
+            print(f"{each.name:14} {each.workload}")
         return 0
+    beside = [account for account in others.values() if not arguments.only or account.name in arguments.only]
     rows = [row for row in found.values() if not arguments.only or row.name in arguments.only]
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     scores: list[Score] = []
+    told: dict[str, dict[str, float]] = {}
+    faults: list[str] = []
     with tempfile.TemporaryDirectory(prefix="hub-bench-", dir=arguments.dir) as name:
         folder = Path(name)
         facts = machine(folder)
         before = load_average()
         try:
-            code = anyio.run(_run, rows, arguments, folder, scores)
+            code = anyio.run(_run, rows, beside, arguments, folder, scores, told)
         except* (ProcessFailed, Gone) as errors:
             _told("")
             for error in errors.exceptions:
                 print(f"bench: {error}", file=sys.stderr)
             code = 2
-    report = Report(scores, facts, before, load_average(), HUB.name, REFERENCE.name)
+        except* Faulty as errors:
+            _told("")
+            faults = [f"FAULT: {error}" for error in errors.exceptions]
+            code = 1
+    report = Report(scores, facts, before, load_average())
     if scores:
         print(report.text())
+    for name, figures in told.items():
+        print("\n".join(["", f"{others[name].workload}:", *(f"  {line}" for line in others[name].lines(figures))]))
+    print(*faults, sep="\n", end="\n" if faults else "")
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(report.tree(), indent=1) + "\n")
-    if any(score.faults for score in scores):
+        arguments.json.write_text(json.dumps({**report.tree(), "beside": told}, indent=1) + "\n")
+    if faults or any(score.faults for score in scores):
         print("bench: something was lost, doubled or failed; see FAULT above", file=sys.stderr)
         return code or 1
     return code

@@ -24,6 +24,8 @@ HOST = "127.0.0.1"
 KEY = "ak_benchmark_0123456789abcdefghijklmnopqrstuvwxyz"
 DEVICES = 1000
 PREFIX = "sim-load-"
+ORGANISATION = "bench"
+CONTROL_CHANNEL = "DATASVC.CONTROL.bench"
 _READY_WITHIN = 30.0
 
 
@@ -120,6 +122,11 @@ application = "bench"
 scopes = ["call", "listen", "device", "admin"]
 key_env = "BENCH_KEY"
 
+[enos.orgs.{ORGANISATION}]
+account = "bench"
+application = "bench"
+channels = ["{CONTROL_CHANNEL}"]
+
 [adapters.simulated]
 kind = "simulated"
 account = "bench"
@@ -156,3 +163,17 @@ REFERENCE = Contender(
     replays=False,
     ready=("/readyz",),
 )
+
+
+def _coap(kind: str) -> Contender:
+    """A CoAP server alone, with a small HTTP door through which it is told what to do."""
+    return Contender(
+        name=kind,
+        command=lambda folder, fd: [sys.executable, "-m", "bench.coap.server", kind, "--fd", str(fd)],
+        environment={},
+        replays=False,
+        ready=("/readyz",),
+    )
+
+
+CONTENDERS = {contender.name: contender for contender in (HUB, REFERENCE, _coap("adapter"), _coap("aiocoap"))}

@@ -13,6 +13,7 @@ import json
 import os
 import resource
 import socket
+from typing import Any
 
 import orjson
 import uvicorn
@@ -38,7 +39,9 @@ class Loop:
             Route("/readyz", self.ready),
             Route("/v1/devices/{device}/calls", self.native, methods=["POST"]),
             Route("/v2/device-requests/{device}", self.pelion, methods=["POST"]),
+            Route("/dataService/devices/multiInvoke", self.many, methods=["PUT"]),
             WebSocketRoute("/v1/stream", self.stream),
+            WebSocketRoute("/dataService/controlChannels/{channel}/stream", self.control_stream),
         ]
 
     async def ready(self, request: Request) -> Response:
@@ -66,6 +69,23 @@ class Loop:
         push = BackgroundTask(self.push, "default", ref, asked.get("payload-b64", ""), device)
         return Response(status_code=202, background=push)
 
+    async def many(self, request: Request) -> Response:
+        """Many calls in EnOS's form."""
+        if request.headers.get("authorization") != self._authorization:
+            return Response(status_code=401)
+        calls = orjson.loads(await request.body())["data"]
+        answer = {"status": 0, "msg": "Success", "submsg": None, "data": [{**call, "status": 0} for call in calls]}
+        tell = BackgroundTask(self.tell, calls)
+        return Response(orjson.dumps(answer), media_type="application/json", background=tell)
+
+    async def tell(self, calls: list[dict[str, Any]]) -> None:
+        """The outcomes, one message each."""
+        for call in calls:
+            reply = {**call, "status": 0, "msg": "SUCCESS", "outputData": call["inputData"]}
+            text = orjson.dumps({"data": [reply]}).decode("ascii")
+            for listener in list(self._channels.get(call["controlChannelId"], ())):
+                await listener.send_text(text)
+
     async def push(self, channel: str, ref: str, payload: str, device: str) -> None:
         """Tell every subscriber, one after the other."""
         offset = self._offsets[channel] = self._offsets.get(channel, 0) + 1
@@ -74,6 +94,22 @@ class Loop:
         text = orjson.dumps(message).decode("ascii")
         for listener in list(self._channels.get(channel, ())):
             await listener.send_text(text)
+
+    async def control_stream(self, listener: WebSocket) -> None:
+        """A control channel's own socket."""
+        if listener.headers.get("authorization") != self._authorization:
+            await listener.close(1008)
+            return
+        await listener.accept()
+        listeners = self._channels.setdefault(listener.path_params["channel"], set())
+        listeners.add(listener)
+        try:
+            while True:
+                await listener.receive_text()
+        except WebSocketDisconnect:
+            pass  # The client went, which is how every subscription ends here.
+        finally:
+            listeners.discard(listener)
 
     async def stream(self, listener: WebSocket) -> None:
         """Subscribe to `?channel=` and stay until the client goes."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -96,7 +96,8 @@ class Load(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table. `counted` says in plain words what the figure contains."""
+    """One line of the table. `counted` says in plain words what the figure contains, `contenders` by name whose figures
+    are set against each other."""
 
     name: str
     workload: str
@@ -108,10 +109,35 @@ class Row:
     figure: Figure = Figure.CPU
     fresh: bool = False
     most_rounds: int = 1000
+    contenders: tuple[str, str] = ("hub", "starlette")
 
     def size(self, quick: bool) -> Size:
         """The size of a lap in this run."""
         return self.quick if quick else self.full
+
+
+class Faulty(Exception):
+    """Something was lost, doubled or failed where there is no lap to count it in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What is told beside the table: figures of its own kind, with no server beside the hub. `run` takes whether the
+    run is a quick one and raises Faulty; `lines` words what it returned."""
+
+    name: str
+    workload: str
+    run: Callable[[bool], Awaitable[dict[str, float]]]
+    lines: Callable[[dict[str, float]], Sequence[str]]
+
+
+def accounts() -> dict[str, Account]:
+    """All accounts by name: the lists `ACCOUNTS` of the files that have one."""
+    from bench import rows
+
+    names = sorted(module.name for module in pkgutil.iter_modules(rows.__path__))
+    found = (getattr(importlib.import_module(f"bench.rows.{name}"), "ACCOUNTS", ()) for name in names)
+    return {account.name: account for accounts in found for account in accounts}
 
 
 def discover() -> dict[str, Row]:

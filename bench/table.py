@@ -11,23 +11,21 @@ from typing import Any
 from bench.row import Figure
 from bench.run import Score
 
-_HEAD = ("workload", "per", "hub", "starlette", "ratio (min..max)", "hub p50/p99 ms", "starlette p50/p99 ms", "lost")
+_HEAD = ("workload", "per", "hub", "reference", "ratio (min..max)", "hub p50/p99 ms", "reference p50/p99 ms", "lost")
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A whole run: `mine` and `other` name the contenders whose figures are set against each other."""
+    """A whole run."""
 
     scores: Sequence[Score]
     facts: Mapping[str, object]
     before: Sequence[float]
     after: Sequence[float]
-    mine: str
-    other: str
 
     def text(self) -> str:
         """The table, what its figures contain, what they were measured on and what went wrong."""
-        table = [_HEAD, *(_line(score, self.mine, self.other) for score in self.scores)]
+        table = [_HEAD, *(_line(score, *score.row.contenders) for score in self.scores)]
         widths = [max(len(line[column]) for line in table) for column in range(len(_HEAD))]
         lines = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in table]
         lines.insert(1, "  ".join("-" * width for width in widths))
@@ -74,7 +72,7 @@ class Report:
             "figure": "cpu us" if score.row.figure is Figure.CPU else "resident KiB",
             "counted": score.row.counted,
             "size": dataclasses.asdict(score.size),
-            "ratios": score.ratios(self.mine, self.other),
+            "ratios": score.ratios(*score.row.contenders),
             "readings": {
                 name: [dataclasses.asdict(reading) for reading in readings] for name, readings in score.readings.items()
             },

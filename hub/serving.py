@@ -20,6 +20,7 @@ import uvicorn
 
 from hub.app import App
 from hub.core.limits import Limits
+from hub.model.errors import CannotListen
 from hub.server.http import http_protocol
 from hub.server.websocket import websocket_protocol
 
@@ -29,10 +30,6 @@ HANDSHAKE, HANDSHAKE_END = 10.0, 5.0
 
 Secured = tuple[socket.socket, ssl.SSLContext]
 """A listening socket and the TLS that it speaks."""
-
-
-class CannotListen(Exception):
-    """A socket cannot be had; the text is for the operator."""
 
 
 def bind(host: str, port: int, backlog: int = BACKLOG) -> socket.socket:
@@ -215,11 +212,17 @@ async def serve(
     app.guard.own_ports.update(
         listener.getsockname()[1] for listener in everywhere if listener.family != socket.AF_UNIX
     )
-    async with app.running():
-        # What is there now stays: the collector need not look at it again with every full pass.
-        gc.collect()
-        gc.freeze()
-        await Serving(configured(app, app.limits), app, ready, outside=outside, tls=tls).serve(list(sockets))
+    # What a start reads stays: to look for rubbish among it meanwhile only makes the start longer.
+    gc.disable()
+    try:
+        async with app.running():
+            # Nor need the collector look at it again with every full pass.
+            gc.collect()
+            gc.freeze()
+            gc.enable()
+            await Serving(configured(app, app.limits), app, ready, outside=outside, tls=tls).serve(list(sockets))
+    finally:
+        gc.enable()
 
 
 def run(main: Callable[[], Any]) -> None:

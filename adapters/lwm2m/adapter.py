@@ -7,17 +7,15 @@ transfer.py (what goes), observing.py, endpoint.py (the socket), dtls.py.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any, ClassVar
 
-from adapters.lwm2m import codec
-from adapters.lwm2m.codec import Message
 from adapters.lwm2m.endpoint import Endpoint, UdpEndpoint
 from adapters.lwm2m.exchange import Owner
-from adapters.lwm2m.operation import METHODS, Operation, operation
+from adapters.lwm2m.operation import METHODS, operation
 from adapters.lwm2m.parts import Parts
-from adapters.lwm2m.registration import Registration
 from adapters.lwm2m.response import response_of
 from adapters.lwm2m.settings import LwM2MSettings, read
 from hub.model.device import Presence
@@ -34,9 +32,6 @@ from hub.ports.adapter import (
     Observation,
     ObserveSpec,
 )
-
-# What a device answers that does not know a format, or the option that asks for one.
-_OTHER_FORMAT = (codec.NOT_ACCEPTABLE, codec.BAD_OPTION, codec.UNSUPPORTED_FORMAT, codec.BAD_REQUEST)
 
 log = logging.getLogger("hub.adapter.lwm2m")
 
@@ -68,6 +63,7 @@ class LwM2MAdapter:
             per_device_inflight=settings.inflight,
             total_inflight=settings.total,
             retransmits=True,
+            no_response=True,
             sleepy=True,
             max_payload=settings.max_payload,
             attempt_timeout=settings.attempt_timeout.total_seconds(),
@@ -117,12 +113,18 @@ class LwM2MAdapter:
         if registration.free <= 0 or len(parts.exchanges) >= self._settings.total:
             registration.asked = True
             raise Busy("the device works on a call", delivery=Delivery.NOT_SENT)
+        if req.options.get("no_response"):
+            parts.transfers.tell(registration, wanted.code, *parts.formats.unanswered(registration, wanted))
+            return DeviceResponse(200, native={"sent": True})
         registration.open += 1
+        owner = Owner(req.device, req.call_id)
+        told: Mapping[str, str] = {}
         try:
             if wanted.readable:
-                answer = await self._readable(parts, registration, wanted, req)
+                answer = await parts.formats.read(registration, wanted, req.deadline, owner)
+            elif wanted.senml is not None:
+                answer, told = await parts.formats.write(registration, wanted, req.deadline, owner)
             else:
-                owner = Owner(req.device, req.call_id)
                 answer = await parts.transfers.run(
                     registration, wanted.code, wanted.options, wanted.payload, req.deadline, owner
                 )
@@ -131,37 +133,8 @@ class LwM2MAdapter:
             raise
         finally:
             registration.done()
-        return response_of(answer, wanted)
-
-    async def _readable(
-        self, parts: Parts, registration: Registration, wanted: Operation, req: DeviceRequest
-    ) -> Message:
-        """The answer to a request for SenML JSON, by a device that may have never heard of it."""
-        owner = Owner(req.device, req.call_id)
-        options: Sequence[tuple[int, bytes]] = wanted.options
-        asks = not registration.version.startswith("1.0")
-        if not asks:
-            # Such a device knows no SenML; what it answers is translated.
-            options = wanted.without_accept()
-        run = parts.transfers.run
-        if not asks:
-            return await run(registration, wanted.code, options, wanted.payload, req.deadline, owner)
-        now = parts.clock.monotonic()
-        refusal: Message | None = None
-        try:
-            half = now + (req.deadline - now) / 2
-            refusal = await run(registration, wanted.code, options, wanted.payload, half, owner)
-            if refusal.code not in _OTHER_FORMAT:
-                return refusal
-        except DeviceTimeout as silence:
-            # Some say nothing to a format that they do not know. Reading once more does no harm.
-            if silence.delivery is Delivery.DELIVERED:
-                raise
-        options = wanted.without_accept()
-        answer = await run(registration, wanted.code, options, wanted.payload, req.deadline, owner)
-        if refusal is not None and refusal.code == codec.BAD_REQUEST and answer.code >> 5 != 2:
-            return refusal
-        return answer
+        response = response_of(answer, wanted)
+        return replace(response, native={**response.native, **told}) if told else response
 
     async def observe(self, spec: ObserveSpec, deadline: float) -> tuple[DeviceResponse, Observation]:
         """Start an observation; see the contract and observing.py."""

@@ -7,8 +7,8 @@ mean is option.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 CON, NON, ACK, RST = range(4)
 
@@ -36,6 +36,18 @@ SERVICE_UNAVAILABLE = 0xA3
 PROXYING_NOT_SUPPORTED = 0xA5
 
 Options = list[tuple[int, bytes]]
+
+
+class Packed(tuple[tuple[int, bytes], ...]):
+    """Options with the bytes that they are on the wire: for those that go out again and again."""
+
+    wire: bytes
+
+    def __new__(cls, options: Iterable[tuple[int, bytes]]) -> Packed:
+        """Raises ValueError for fields that do not fit."""
+        packed = super().__new__(cls, sorted(options, key=_number))
+        packed.wire = _wire(packed)
+        return packed
 
 
 class Malformed(Exception):
@@ -99,16 +111,24 @@ def encode(message: Message) -> bytes:
         raise ValueError("a token has at most 8 bytes")
     out = bytearray((0x40 | message.kind << 4 | len(token), message.code, message.mid >> 8, message.mid & 0xFF))
     out += token
+    if options:
+        out += options.wire if type(options) is Packed else _wire(options)
+    if message.payload:
+        out.append(0xFF)
+        out += message.payload
+    return bytes(out)
+
+
+def _wire(options: Sequence[tuple[int, bytes]]) -> bytes:
+    out = bytearray()
     last = 0
     for number, value in options:
         delta, length = number - last, len(value)
         last = number
+        if delta < 0:
+            return _wire(sorted(options, key=_number))
         if delta < 13 and length < 13:
-            if delta < 0:
-                return encode(replace(message, options=sorted(options, key=_number)))
             out.append(delta << 4 | length)
-        elif delta < 0:
-            return encode(replace(message, options=sorted(options, key=_number)))
         else:
             delta_nibble, delta_more = _extended(delta)
             length_nibble, length_more = _extended(length)
@@ -116,9 +136,6 @@ def encode(message: Message) -> bytes:
             out += delta_more
             out += length_more
         out += value
-    if message.payload:
-        out.append(0xFF)
-        out += message.payload
     return bytes(out)
 
 

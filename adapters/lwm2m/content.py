@@ -31,6 +31,7 @@ _TYPES: Mapping[int, str] = {
 }
 # As they were numbered before they were registered; some devices still answer so.
 _OLD: Mapping[int, int] = {1541: TEXT, 1542: TLV, 1543: JSON}
+_NAMES = {**_TYPES, **{old: _TYPES[number] for old, number in _OLD.items()}}
 _NUMBERS = {name: number for number, name in _TYPES.items()}
 _OTHER = "application/vnd.coap-format-"
 
@@ -39,7 +40,7 @@ def media_type(number: int | None) -> str | None:
     """The media type of a content format; a number that nobody knows keeps its number. None for no format."""
     if number is None:
         return None
-    return _TYPES.get(_OLD.get(number, number)) or f"{_OTHER}{number}"
+    return _NAMES.get(number) or f"{_OTHER}{number}"
 
 
 def format_number(media: str | None) -> int | None:

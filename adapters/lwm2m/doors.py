@@ -8,7 +8,8 @@ from typing import Any
 from adapters.lwm2m.endpoint import Endpoint, UdpEndpoint
 from adapters.lwm2m.exchange import Peer
 from adapters.lwm2m.settings import LwM2MSettings
-from hub.ports.adapter import AdapterContext, HoldsKeys
+from hub.ports.abilities import HoldsKeys
+from hub.ports.adapter import AdapterContext
 
 SECURE = "dtls"
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from adapters.lwm2m import codec, content
 from adapters.lwm2m.block import Block, block_of
 from adapters.lwm2m.codec import ACK, CON, EMPTY, NON, RST, Malformed, Message, decode, encode
+from adapters.lwm2m.double_requests import Requests
 from adapters.lwm2m.endpoint import Endpoint
 from adapters.lwm2m.exchange import EXCHANGE_LIFETIME, Peer
 from adapters.lwm2m.generations import Generations
@@ -22,13 +23,11 @@ from adapters.lwm2m.option import (
     CONTENT_FORMAT,
     LOCATION_PATH,
     OBSERVE,
-    URI_PATH,
-    URI_QUERY,
     number,
     path_of,
     uint,
 )
-from hub.ports.clock import Clock, Timer
+from hub.ports.clock import Clock
 
 OBSERVABLE = "/observable"
 PLAIN = "/plain"
@@ -60,16 +59,6 @@ class Asked:
         (sender or self.double).transmit(reply)
 
 
-@dataclass(slots=True)
-class _Request:
-    """A request of the device under way."""
-
-    message: Message
-    reply: asyncio.Future[Message]
-    timer: Timer | None = None
-    wait: float = 2.0
-
-
 class DeviceDouble:
     """One device. `executed` lists the calls that it carried out, `received` counts the requests that it got once."""
 
@@ -98,7 +87,7 @@ class DeviceDouble:
         self._endpoint = endpoint
         self._holds = False
         self._asked: asyncio.Queue[Asked] = asyncio.Queue()
-        self._requests: dict[bytes, _Request] = {}
+        self._requests = Requests(clock, self.transmit, self._next_mid)
         self._seen: Generations[int, bytes] = Generations(EXCHANGE_LIFETIME, 4096)
         self._uploads: dict[tuple[str, ...], bytearray] = {}
         self._served: dict[tuple[str, ...], Message] = {}
@@ -106,7 +95,6 @@ class DeviceDouble:
         self._order = 0
         self._events = 0
         self._mid = 0
-        self._tokens = 0
         endpoint.open(self._heard)
 
     # -- what it does of itself -----------------------------------------------------------------
@@ -156,7 +144,7 @@ class DeviceDouble:
         self._events += 1
         order = self._events
         body = b'[{"n":"/event/0","vs":"%s"}]' % payload
-        future = self._begin(codec.POST, ("dp",), [], body, content.SENML_JSON)
+        future = self._requests.begin(codec.POST, ("dp",), [], body, content.SENML_JSON)
         future.add_done_callback(lambda done: self._event_over(done, order))
         return order
 
@@ -184,30 +172,7 @@ class DeviceDouble:
     ) -> Message:
         """Ask the hub, repeating the question as CoAP does. Raises TimeoutError after five real seconds."""
         async with asyncio.timeout(PATIENCE):
-            return await self._begin(code, path, query, payload, form)
-
-    def _begin(
-        self, code: int, path: Sequence[str], query: Sequence[str], payload: bytes, form: int | None
-    ) -> asyncio.Future[Message]:
-        options = [(URI_PATH, piece.encode()) for piece in path]
-        if form is not None:
-            options.append((CONTENT_FORMAT, uint(form)))
-        options += [(URI_QUERY, piece.encode()) for piece in query]
-        self._tokens += 1
-        message = Message(CON, code, self._next_mid(), self._tokens.to_bytes(4, "big"), options, payload)
-        request = _Request(message, asyncio.get_running_loop().create_future())
-        self._requests[message.token] = request
-        self._send_request(request)
-        return request.reply
-
-    def _send_request(self, request: _Request) -> None:
-        if request.reply.done():
-            return
-        self.transmit(request.message)
-        request.timer = self._clock.call_at(
-            self._clock.monotonic() + request.wait, self._send_request, request
-        )
-        request.wait *= 2
+            return await self._requests.begin(code, path, query, payload, form)
 
     # -- what a test tells it -------------------------------------------------------------------
 
@@ -258,11 +223,7 @@ class DeviceDouble:
 
     def close(self) -> None:
         """Be gone without a word."""
-        for request in self._requests.values():
-            if request.timer is not None:
-                request.timer.cancel()
-            request.reply.cancel()
-        self._requests.clear()
+        self._requests.cancel()
         self._endpoint.close()
 
     # -- what comes -----------------------------------------------------------------------------
@@ -284,12 +245,7 @@ class DeviceDouble:
     def _replied(self, message: Message) -> None:
         if message.kind == CON:
             self.transmit(Message(ACK, EMPTY, message.mid))
-        request = self._requests.pop(message.token, None)
-        if request is not None:
-            if request.timer is not None:
-                request.timer.cancel()
-            if not request.reply.done():
-                request.reply.set_result(message)
+        self._requests.replied(message)
 
     def _asked_for(self, message: Message) -> None:
         seen = self._seen.get(message.mid)

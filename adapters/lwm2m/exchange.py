@@ -11,10 +11,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from adapters.lwm2m.alarms import Alarm, Alarms
 from adapters.lwm2m.codec import ACK, EMPTY, RST, Message, encode
 from adapters.lwm2m.generations import Generations
 from hub.ports.adapter import CallError, Delivery, DeviceTimeout, Unreachable
-from hub.ports.clock import Clock, Timer
+from hub.ports.clock import Clock
 
 Peer = tuple[Any, ...]
 """Where a message comes from or goes to: a socket address, or one behind the word `dtls`."""
@@ -43,7 +44,7 @@ class Exchange:
     """One request under way. `answer` brings the response message, or the CallError that says why there is none."""
 
     __slots__ = (
-        "acknowledged", "answer", "closed", "datagram", "deadline", "key", "owner", "peer", "sent", "timer", "token",
+        "acknowledged", "alarm", "answer", "closed", "datagram", "deadline", "key", "owner", "peer", "sent", "token",
         "wait",
     )
 
@@ -62,7 +63,7 @@ class Exchange:
         self.acknowledged = False
         self.closed = False
         self.wait = 0.0
-        self.timer: Timer | None = None
+        self.alarm: Alarm | None = None
 
 
 class Exchanges:
@@ -72,6 +73,7 @@ class Exchanges:
         self._clock = clock
         self._send = send
         self._jitter = jitter
+        self._alarms: Alarms[Exchange] = Alarms(clock, self._due)
         self._by_token: dict[bytes, Exchange] = {}
         self._by_mid: dict[tuple[Peer, int], Exchange] = {}
         self._ended: Generations[bytes, tuple[Peer, Owner]] = Generations(EXCHANGE_LIFETIME, MOST_ENDED)
@@ -95,7 +97,7 @@ class Exchanges:
         self._by_mid[exchange.key] = exchange
         exchange.wait = ACK_TIMEOUT * (1 + ACK_RANDOM * self._jitter())
         now = self._clock.monotonic()
-        exchange.timer = self._clock.call_at(min(now + exchange.wait, deadline), self._due, exchange)
+        exchange.alarm = self._alarms.set(min(now + exchange.wait, deadline), exchange)
         self._send(exchange.datagram, peer)
         try:
             return await exchange.answer
@@ -105,6 +107,10 @@ class Exchanges:
         finally:
             if not exchange.closed:
                 self._close(exchange)
+
+    def tell(self, message: Message, peer: Peer) -> None:
+        """Send a message that nothing is expected for."""
+        self._send(encode(message), peer)
 
     def heard(self, message: Message, peer: Peer) -> bool:
         """Give an answer or an acknowledgement to the exchange that it belongs to; whether there was one.
@@ -156,7 +162,7 @@ class Exchanges:
             # The answer comes by itself, later: from here on only the deadline is waited for.
             exchange.acknowledged = True
             self._stop(exchange)
-            exchange.timer = self._clock.call_at(exchange.deadline, self._due, exchange)
+            exchange.alarm = self._alarms.set(exchange.deadline, exchange)
             return True
         # A device that reboots after carrying it out answers a repetition with RST too; only one that was asked
         # once certainly did nothing.
@@ -165,7 +171,7 @@ class Exchanges:
         return True
 
     def _due(self, exchange: Exchange) -> None:
-        exchange.timer = None
+        exchange.alarm = None
         if exchange.answer.done():
             return
         now = self._clock.monotonic()
@@ -177,7 +183,7 @@ class Exchanges:
         exchange.sent += 1
         exchange.wait *= 2
         self.retransmissions += 1
-        exchange.timer = self._clock.call_at(min(now + exchange.wait, exchange.deadline), self._due, exchange)
+        exchange.alarm = self._alarms.set(min(now + exchange.wait, exchange.deadline), exchange)
         self._send(exchange.datagram, exchange.peer)
 
     def _fail(self, exchange: Exchange, error: CallError) -> None:
@@ -186,9 +192,9 @@ class Exchanges:
             exchange.answer.set_exception(error)
 
     def _stop(self, exchange: Exchange) -> None:
-        if exchange.timer is not None:
-            exchange.timer.cancel()
-            exchange.timer = None
+        if exchange.alarm is not None:
+            self._alarms.cancel(exchange.alarm)
+            exchange.alarm = None
 
     def _close(self, exchange: Exchange) -> None:
         exchange.closed = True

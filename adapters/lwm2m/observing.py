@@ -17,6 +17,7 @@ from adapters.lwm2m.registry import Registry
 from adapters.lwm2m.response import response_of
 from adapters.lwm2m.transfer import TOKEN, Transfers
 from hub.model.errors import HubError
+from hub.ports.abilities import Remembers
 from hub.ports.adapter import (
     AdapterContext,
     Busy,
@@ -27,7 +28,6 @@ from hub.ports.adapter import (
     DeviceResponse,
     EventKind,
     ObserveSpec,
-    Remembers,
     Unsupported,
 )
 

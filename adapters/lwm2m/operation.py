@@ -12,8 +12,9 @@ from functools import lru_cache
 from urllib.parse import unquote
 
 from adapters.lwm2m import codec, content
-from adapters.lwm2m.codec import Options
+from adapters.lwm2m.codec import Options, Packed
 from adapters.lwm2m.option import ACCEPT, CONTENT_FORMAT, path_options, query_options, uint
+from adapters.lwm2m.writing import is_senml
 from hub.ports.adapter import BadRequest, Delivery, DeviceRequest, TooLarge, Unsupported
 
 MAX_TARGET = 2048
@@ -33,13 +34,19 @@ READING = frozenset({codec.GET, codec.FETCH})
 
 @dataclass(slots=True)
 class Operation:
-    """One request: its code, its options in order, its payload. `readable` asks for SenML JSON whatever comes."""
+    """One request: its code, its options in order, its payload. `readable` asks for SenML JSON whatever comes;
+    `senml` is the format of a payload that may be written in another one, where the device does not know it."""
 
     code: int
     options: tuple[tuple[int, bytes], ...]
     payload: bytes
     path: tuple[str, ...]
     readable: bool = False
+    senml: int | None = None
+
+    def in_format(self, number: int) -> Options:
+        """The options for a payload of another format."""
+        return [(CONTENT_FORMAT, uint(number)) if option[0] == CONTENT_FORMAT else option for option in self.options]
 
     def without_accept(self) -> Options:
         """The options for a device that does not take the format that was asked for."""
@@ -55,18 +62,14 @@ def operation(req: DeviceRequest, root: tuple[str, ...] = (), max_payload: int =
         raise TooLarge(f"at most {max_payload} bytes", delivery=Delivery.NOT_SENT)
     payload = req.payload
     try:
-        path = segments(req.target)
-        if req.method == "INVOKE":
-            if len(path) != 3:
-                raise Unsupported("only a resource, at three levels, can be invoked", delivery=Delivery.NOT_SENT)
-            payload = payload or _arguments(req.args)
-        options = _options(
-            code, req.target, req.query, bool(payload), req.content_type, req.accept, len(path), root
+        if req.method == "INVOKE" and not payload:
+            payload = _arguments(req.args)
+        options, path, readable, senml = _said(
+            req.method, req.target, req.query, bool(payload), req.content_type, req.accept, root
         )
     except ValueError as error:
         raise BadRequest(str(error), delivery=Delivery.NOT_SENT) from None
-    readable = code in READING and _asks_for_json(req.accept)
-    return Operation(code, options, payload, path, readable)
+    return Operation(code, options, payload, path, readable, senml)
 
 
 @lru_cache(maxsize=4096)
@@ -78,12 +81,19 @@ def segments(target: str) -> tuple[str, ...]:
     return tuple(unquote(piece) for piece in pieces) if pieces != [""] else ()
 
 
+# The same few requests go to all devices of a kind, so what depends on no device is made once.
 @lru_cache(maxsize=4096)
-def _options(
-    code: int, target: str, query: tuple[tuple[str, str], ...], payload: bool, content_type: str | None,
-    accept: str | None, depth: int, root: tuple[str, ...],
-) -> tuple[tuple[int, bytes], ...]:
+def _said(
+    method: str, target: str, query: tuple[tuple[str, str], ...], payload: bool, content_type: str | None,
+    accept: str | None, root: tuple[str, ...],
+) -> tuple[Packed, tuple[str, ...], bool, int | None]:
+    """The options of a request, its path, whether it is to be readable, and its format if that may be another."""
+    path = segments(target)
+    depth, code = len(path), METHODS[method]
+    if method == "INVOKE" and depth != 3:
+        raise Unsupported("only a resource, at three levels, can be invoked", delivery=Delivery.NOT_SENT)
     options: Options = path_options(target, root)
+    senml = None
     if payload:
         number = content.format_number(content_type)
         if number is None and depth >= 3:
@@ -91,15 +101,13 @@ def _options(
             number = content.TEXT
         if number is not None:
             options.append((CONTENT_FORMAT, uint(number)))
+        if is_senml(number) and (method == "PUT" or (method == "POST" and depth < 3)):
+            senml = number
     options += query_options(query)
     wanted = content.format_number(accept)
     if wanted is not None:
         options.append((ACCEPT, uint(wanted)))
-    return tuple(options)
-
-
-def _asks_for_json(accept: str | None) -> bool:
-    return accept is not None and content.format_number(accept) == content.SENML_JSON
+    return Packed(options), path, code in READING and wanted == content.SENML_JSON, senml
 
 
 def _arguments(args: Mapping[str, object] | None) -> bytes:

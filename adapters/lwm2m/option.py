@@ -24,6 +24,7 @@ SIZE2 = 28
 PROXY_URI = 35
 PROXY_SCHEME = 39
 SIZE1 = 60
+NO_RESPONSE = 258
 
 # What our server understands of the options that a client may not send in vain (odd numbers).
 _UNDERSTOOD = frozenset({URI_HOST, URI_PORT, URI_PATH, URI_QUERY, ACCEPT, BLOCK1, BLOCK2})

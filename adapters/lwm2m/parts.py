@@ -9,6 +9,7 @@ from adapters.lwm2m.crew import Crew
 from adapters.lwm2m.doors import Doors
 from adapters.lwm2m.endpoint import Endpoint
 from adapters.lwm2m.exchange import Exchanges, Peer
+from adapters.lwm2m.formats import Formats
 from adapters.lwm2m.inbound import Inbound
 from adapters.lwm2m.memory import recalled
 from adapters.lwm2m.notifications import Notifications
@@ -20,7 +21,8 @@ from adapters.lwm2m.sends import Sends
 from adapters.lwm2m.server import Server
 from adapters.lwm2m.settings import LwM2MSettings
 from adapters.lwm2m.transfer import Transfers
-from hub.ports.adapter import AdapterContext, Delivery, NotConnected, Remembers
+from hub.ports.abilities import Remembers
+from hub.ports.adapter import AdapterContext, Delivery, NotConnected
 
 log = logging.getLogger("hub.adapter.lwm2m")
 
@@ -37,6 +39,7 @@ class Parts:
         self.registry = Registry()
         self.exchanges = Exchanges(ctx.clock, self.doors.send, random.random)
         self.transfers = Transfers(ctx.clock, self.exchanges, settings.max_payload)
+        self.formats = Formats(ctx.clock, self.transfers)
         self.observing = Observing(ctx, self.crew, self.registry, self.exchanges, self.transfers)
         self.registrar = Registrar(ctx, self.crew, self.registry, settings, self._moved)
         self.notifications = Notifications(

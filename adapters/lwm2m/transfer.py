@@ -12,15 +12,17 @@ from dataclasses import replace
 
 from adapters.lwm2m import codec
 from adapters.lwm2m.block import LARGEST, MAX_NUMBER, Block, block_of
-from adapters.lwm2m.codec import CON, Message, Options
+from adapters.lwm2m.codec import CON, NON, Message, Options
 from adapters.lwm2m.exchange import Exchanges, Owner
 from adapters.lwm2m.operation import READING
-from adapters.lwm2m.option import BLOCK1, BLOCK2, CONTENT_FORMAT, ETAG, OBSERVE, SIZE1, uint
+from adapters.lwm2m.option import BLOCK1, BLOCK2, CONTENT_FORMAT, ETAG, NO_RESPONSE, OBSERVE, SIZE1, uint
 from adapters.lwm2m.registration import Registration
 from hub.ports.adapter import Delivery, TooLarge, Unreachable
 from hub.ports.clock import Clock
 
 TOKEN = 8
+NOTHING = 26
+"""Of the option No-Response: no answer of any class is wanted."""
 _SMALL = 16 << LARGEST
 _AGAIN = (codec.REQUEST_ENTITY_INCOMPLETE, codec.REQUEST_ENTITY_TOO_LARGE)
 
@@ -77,6 +79,15 @@ class Transfers:
         if block is None or not block.more:
             return answer
         return await self.rest(to, code, options, payload, answer, deadline, owner)
+
+    def tell(self, to: Registration, code: int, options: Sequence[tuple[int, bytes]], payload: bytes) -> None:
+        """Send a request once, not confirmable and without wish for an answer (RFC 7967). Raises TooLarge (NOT_SENT)
+        for what would need an answer to every block."""
+        if len(payload) > _SMALL:
+            raise TooLarge(f"at most {_SMALL} bytes can be sent unanswered", delivery=Delivery.NOT_SENT)
+        mid = to.next_mid(self._clock.monotonic())
+        asked = [*options, (NO_RESPONSE, uint(NOTHING))]
+        self._exchanges.tell(Message(NON, code, mid, self._tokens.next(), asked, payload), to.peer)
 
     async def rest(
         self, to: Registration, code: int, options: Sequence[tuple[int, bytes]], payload: bytes, first: Message,

@@ -1,16 +1,14 @@
 """A job upstream behind the hub: what asking once for everybody saves, and how long after its end a job is told.
 
-    python -m bench.rows.upstream --jobs 200 --dashboards 100 --longest 30
-
-No CPU and no server to compare with, so this is no `Row` of the common table. First a hub in a process of its own takes
-the jobs on and pushes their ends to a listener; then as many dashboards as are asked for watch the same jobs for
-themselves, as politely as the hub does (the same questioner, many ids in a request). The upstream counts the questions.
-Delays are from the moment at which the upstream has the end to the frame at the listener, on one clock.
+No CPU and no server to compare with, so this is no `Row` of the common table but an account beside it. First a hub in a
+process of its own takes the jobs on and pushes their ends to a listener; then as many dashboards as are asked for watch
+the same jobs for themselves, as politely as the hub does (the same questioner, many ids in a request). The upstream
+counts the questions. Delays are from the moment at which the upstream has the end to the frame at the listener, on one
+clock.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -29,7 +27,7 @@ from adapters.http.adapter import HttpAdapter, create
 from adapters.http.double import CALL_ID, Heard, Kept, Server
 from adapters.http.note import Note
 from bench.process import server_process
-from bench.row import Row
+from bench.row import Account, Faulty, Row
 from hub.ports.adapter import Admission, AdmissionRefused, DeviceEvent, DeviceRequest
 from hub.ports.clock import SystemClock
 
@@ -84,7 +82,7 @@ class _Upstream:
 
 
 async def through_the_hub(lengths: list[timedelta]) -> dict[str, float]:
-    """Questions and delays (ms) when a hub asks for everybody. Raises SystemExit when an end was lost or told twice."""
+    """Questions and delays (ms) when a hub asks for everybody. Raises Faulty when an end was lost or told twice."""
     upstream = _Upstream(lengths)
     await upstream.server.open()
     port = Server().port
@@ -126,12 +124,12 @@ async def _watched(session: aiohttp.ClientSession, upstream: _Upstream, jobs: in
         while len(delays) < jobs:
             message = await listener.receive(timeout=600)
             if message.type is not aiohttp.WSMsgType.TEXT:
-                raise SystemExit(f"the listener was closed: {message}")
+                raise Faulty(f"the listener was closed: {message}")
             now = clock.now()
             for item in json.loads(message.data).get("async-responses", []):
                 call = item["call-id"]
                 if call in delays or item["status"] != 200:
-                    raise SystemExit(f"the end of a job was told twice, or wrongly: {item}")
+                    raise Faulty(f"the end of a job was told twice, or wrongly: {item}")
                 delays[call] = (now - upstream.of_call[call].ends_at) / timedelta(milliseconds=1)
         await submits
     return list(delays.values())
@@ -141,7 +139,7 @@ async def _submit(session: aiohttp.ClientSession, number: int) -> None:
     body = {"method": "PATCH", "uri": f"/volume/{number}", "payload-b64": "e30="}
     async with session.post("v1/devices/array/calls", json=body) as answer:
         if answer.status != 202:
-            raise SystemExit(f"a call was refused: {answer.status} {await answer.text()}")
+            raise Faulty(f"a call was refused: {answer.status} {await answer.text()}")
 
 
 class _Dashboard:
@@ -211,21 +209,20 @@ async def run(jobs: int, dashboards: int, longest: float, seed: int) -> dict[str
     return {**hub, "dashboards": float(theirs), "saved": 1 - hub["questions"] / theirs}
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=int, default=200)
-    parser.add_argument("--dashboards", type=int, default=100)
-    parser.add_argument("--longest", type=float, default=30.0, help="seconds; lengths are spread evenly from 0.5")
-    parser.add_argument("--seed", type=int, default=1)
-    asked = parser.parse_args()
-    told = asyncio.run(run(asked.jobs, asked.dashboards, asked.longest, asked.seed))
-    print(f"{asked.jobs} jobs of 0.5 to {asked.longest:g} s")
-    print(f"  questions to the upstream, one hub:       {told['questions']:.0f}")
-    print(f"  questions to the upstream, {asked.dashboards} dashboards: {told['dashboards']:.0f}")
-    print(f"  saved:                                    {told['saved']:.1%}")
-    print(f"  end at the upstream to push, median:      {told['median_ms']:.0f} ms (p99 {told['p99_ms']:.0f} ms)")
+async def _account(quick: bool) -> dict[str, float]:
+    jobs, longest = (40, 4.0) if quick else (200, 30.0)
+    return {"jobs": float(jobs), "longest": longest, "who": 100.0, **await run(jobs, 100, longest, seed=1)}
 
 
-if __name__ == "__main__":
-    main()
+def _lines(told: dict[str, float]) -> list[str]:
+    return [
+        f"{told['jobs']:.0f} jobs of 0.5 to {told['longest']:g} s, none lost, none told twice",
+        f"questions to the upstream: {told['questions']:.0f} by the hub, {told['dashboards']:.0f} by {told['who']:.0f} "
+        f"dashboards that ask for themselves; {told['saved']:.1%} saved",
+        f"from the end at the upstream to the push: median {told['median_ms']:.0f} ms, p99 {told['p99_ms']:.0f} ms",
+    ]
+
+
+ACCOUNTS = [
+    Account("upstream", "jobs of an upstream that has to be asked, watched by many", _account, _lines),
+]

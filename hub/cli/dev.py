@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shlex
 import socket
@@ -16,6 +17,7 @@ import orjson
 
 from hub.cli.ending import plainly, stop
 from hub.cli.program import program
+from hub.cli.spare_coap import SpareCoap, coap_tables, spare_coap
 from hub.cli.spare_device import FIRST_MQTT_PORT, SpareDevice, spare_device, spare_tables
 from hub.cli.state import DevState, default_folder
 from hub.core.access import KEY_FORM
@@ -44,6 +46,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Run a hub with simulated devices; nothing to configure."""
+    gc.disable()  # until `serve` has started: what is imported stays, a tenth of the start went into looking at it
     if key is not None and KEY_FORM.fullmatch(key) is None:
         stop("--key: must be ak_ and at least 8 letters, digits or underscores")
     with plainly():
@@ -80,6 +83,10 @@ def _run(
         mqtt_port = free.getsockname()[1]
     spare = spare_device(flags["keys"]["dev"]["key"])
     flags.update(spare_tables(spare, host, mqtt_port))
+    coap = spare_coap(flags["keys"]["dev"]["key"])
+    if coap is not None:
+        for section, tables in coap_tables(coap, world).items():
+            flags[section] = {**flags[section], **tables}
     settings = load(None, os.environ, flags, text=world)
     context = context_of(settings, host, SystemClock().now())
     ports = {"http": listener.getsockname()[1]}
@@ -95,7 +102,8 @@ def _run(
         key = state.keep_key(given)
         state.keep_url(url)
         ports.update(app.ports())
-        click.echo(_line(url, key, ports, state, spare) if as_json else _banner(url, key, ports, state, spare))
+        told = url, key, ports, state, spare, coap
+        click.echo(_line(*told) if as_json else _banner(*told))
         sys.stdout.flush()
 
     with listener, to_stderr(settings.log.level, settings.log.format, settings.log.audit):
@@ -124,17 +132,24 @@ def _reachable(listener: socket.socket) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _line(url: str, key: str, ports: dict[str, int], state: DevState, spare: SpareDevice) -> bytes:
+def _line(
+    url: str, key: str, ports: dict[str, int], state: DevState, spare: SpareDevice, coap: SpareCoap | None
+) -> bytes:
     """What tools read: one line, more members with later adapters."""
-    told = {"url": url, "key": key, "ports": ports, "data_dir": str(state.folder.absolute())}
+    told: dict[str, Any] = {"url": url, "key": key, "ports": ports, "data_dir": str(state.folder.absolute())}
+    if coap is not None and "coaps" in ports:
+        told["coaps"] = coap.members
     return orjson.dumps({**told, "powerstore": {"user": USER, "password": key}, "enos": spare.members})
 
 
-def _banner(url: str, key: str, ports: dict[str, int], state: DevState, spare: SpareDevice) -> str:
+def _banner(
+    url: str, key: str, ports: dict[str, int], state: DevState, spare: SpareDevice, coap: SpareCoap | None
+) -> str:
     here = "" if state.folder == default_folder() else f" --data-dir {shlex.quote(str(state.folder))}"
     secure = f"\n    tls     https://localhost:{ports['https']}/" if "https" in ports else ""
     devices = ", ".join(f"{scheme} {port}" for scheme, port in ports.items() if scheme not in ("http", "https"))
     dial_in = f"\n    devices {devices}" if devices else ""
+    secured = f"\n    coaps   identity {coap.identity}, key {coap.key}" if coap is not None and "coaps" in ports else ""
     hub = program()
     return f"""
   asyncid-hub is running
@@ -142,7 +157,7 @@ def _banner(url: str, key: str, ports: dict[str, int], state: DevState, spare: S
     page    {url}/{secure}{dial_in}
     key     {key}
     data    {state.folder}
-    spare   EnOS device {spare.device_key} of product {spare.product_key}, secret {spare.device_secret}
+    spare   EnOS device {spare.device_key} of product {spare.product_key}, secret {spare.device_secret}{secured}
 
   Watch the answers in a second terminal:
 

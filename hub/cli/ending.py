@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import click
 
-from hub.model.errors import Damaged, Locked, StorageFailed
+from hub.model.errors import CannotListen, Damaged, Locked, StorageFailed
 from hub.settings.schema import SettingsError
 
 USAGE = 2
@@ -26,8 +26,6 @@ def stop(*lines: str, code: int = USAGE) -> NoReturn:
 @contextmanager
 def plainly() -> Iterator[None]:
     """Turn what can stand in the way of a start into its line."""
-    from hub.serving import CannotListen
-
     try:
         yield
     except SettingsError as error:

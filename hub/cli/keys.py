@@ -105,12 +105,12 @@ def revoke(id: str, file: Path | None, **which: Any) -> None:
 @asynccontextmanager
 async def _hub(file: Path | None, which: dict[str, Any]) -> AsyncIterator[tuple[Any, Any]]:
     """(Access, None) on the opened data folder, or (None, Client) when another process holds it."""
-    from hub.app import engine_of
     from hub.core.access import Access
     from hub.core.directory import Directory
     from hub.ports.clock import SystemClock
     from hub.settings import load
     from hub.settings.schema import limits_of
+    from hub.storage import engine_of
 
     state = DevState(which["data_dir"])
     flags = None if file is not None else {"storage": {"data_dir": str(state.folder.absolute())}}

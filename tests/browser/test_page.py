@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,7 @@ from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 
 from tests.browser.conftest import Tab, open_tab
 from tests.hub_process import ROOT, HubProcess
+from tests.require import require
 
 LAMP = "015f2fa34d310000000000010030036c"
 ENDED = re.compile(r"in [\d.]+ m?s")
@@ -334,6 +336,16 @@ def test_arguments_that_are_no_object_are_told_before_anything_is_sent(hub: HubP
 
     expect(page.locator("#call-status")).to_contain_text("JSON object")
     assert page.locator("#own li").count() == 0
+
+
+def test_a_device_that_registers_by_coap_is_on_the_page(hub: HubProcess, tab: Tab) -> None:
+    client = require("coap-client-notls")
+    url = f"coap://127.0.0.1:{hub.said['ports']['coap']}/rd?ep=by-hand&lt=300&lwm2m=1.1"
+    subprocess.run([client, "-m", "post", "-t", "40", "-e", "</3303/0>", url], check=True, timeout=30)
+
+    sign_in(tab.page, hub)
+
+    expect(tab.page.locator("#devices").get_by_role("button").filter(has_text="by-hand")).to_have_count(1)
 
 
 def test_a_device_can_be_picked_from_the_list(hub: HubProcess, tab: Tab) -> None:

@@ -15,7 +15,6 @@ from adapters.lwm2m.observe import is_newer
 from adapters.lwm2m.option import OBSERVE, URI_PATH
 from adapters.lwm2m.registration import MIDS_PER_LIFETIME, Registration
 from adapters.lwm2m.throttle import MOST_NAMES, Throttle
-from adapters.lwm2m.wheel import Wheel
 from hub.ports.adapter import Busy, CallError, Delivery, DeviceTimeout
 from tests.clock import ManualClock
 from tests.wires.lwm2m_field import Wire, field
@@ -211,21 +210,6 @@ def test_a_flood_of_names_is_let_in_at_the_rate_and_bounded_in_memory() -> None:
     let_in = sum(throttle.wait(f"n{n}", 1000 + n / 10_000) == 0 for n in range(10_000))
     assert 290 <= let_in <= 302
     assert len(throttle._names) <= MOST_NAMES
-
-
-def test_the_wheel_calls_in_time_and_not_what_was_taken_back() -> None:
-    clock = ManualClock()
-    called: list[str] = []
-    wheel: Wheel[str] = Wheel(clock, called.append)
-    wheel.add(1005.2, "late")
-    wheel.add(1001.0, "early")
-    slot = wheel.add(1003.0, "never")
-    wheel.discard(slot, "never")
-    clock.advance(5.1)
-    assert called == ["early"]
-    clock.advance(1)
-    assert called == ["early", "late"]
-    assert clock.pending == 0
 
 
 # -- what devices say unasked ---------------------------------------------------------------------

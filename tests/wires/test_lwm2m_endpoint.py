@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,6 +75,19 @@ async def test_at_most_64_datagrams_go_out_per_turn_and_all_in_order() -> None:
 
         assert max(after - before for before, after in zip([0, *turns], turns, strict=False)) <= BURST
         assert full.sent == [b"%d" % n for n in range(200)]
+
+
+@pytest.mark.parametrize(("asked", "level"), [(65_536, logging.INFO), (1 << 40, logging.WARNING)])
+async def test_how_much_the_system_keeps_of_what_waits_to_be_read_is_asked_for_and_logged(
+    asked: int, level: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "hub.adapter.lwm2m")
+    wanted = min(asked, (1 << 31) - 1)  # more than that no socket can be asked for
+    with opened(receive_buffer=wanted) as (one, _, _):
+        assert one.granted == wanted if level == logging.INFO else 0 < one.granted < wanted
+    assert [(record.levelno, f"{one.granted} bytes of {wanted}" in record.message) for record in caplog.records] == [
+        (level, True)
+    ]
 
 
 async def test_a_full_socket_is_waited_for_and_what_waits_is_bounded() -> None:

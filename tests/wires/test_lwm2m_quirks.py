@@ -116,21 +116,27 @@ async def test_quirk_update_without_query() -> None:
         assert f.ctx.of(EventKind.EXPIRED) == []
 
 
-async def test_quirk_update_right_with_each_create() -> None:
+@pytest.mark.parametrize(
+    ("method", "target", "code", "left"),
+    [("POST", "/3303", codec.CREATED, 3), ("DELETE", "/3/0", codec.DELETED, 1)],
+    ids=["create", "delete"],
+)
+async def test_quirk_update_right_with_each_create_and_delete(method: str, target: str, code: int, left: int) -> None:
     async with field() as f:
         double = await register(f)
         updates: list[asyncio.Task[Message]] = []
+        links = ["</1/0>", "</3/0>", "</3303/0>"][:left]
 
-        def create(message: Message, body: bytes) -> Message:
-            links = b"</1/0>,</3/0>,</3303/0>"
-            updating = double.request(codec.POST, double.location, (), links, content.LINK)
+        def carried_out(message: Message, body: bytes) -> Message:
+            updating = double.request(codec.POST, double.location, (), ",".join(links).encode(), content.LINK)
             updates.append(asyncio.ensure_future(updating))
-            return Message(ACK, codec.CREATED, 0)
+            return Message(ACK, code, 0)
 
-        double.answers = create
-        assert (await f.call(double, "POST", "/3303", payload=b"\xc1\x01\x01", content_type=None)).status == 200
+        double.answers = carried_out
+        payload = b"\xc1\x01\x01" if method == "POST" else b""
+        assert (await f.call(double, method, target, payload=payload)).status == 200
         assert (await updates[0]).code == codec.CHANGED
-        assert len(f.ctx.of(EventKind.UPDATED)[0].attrs["links"]) == 3
+        assert len(f.ctx.of(EventKind.UPDATED)[0].attrs["links"]) == left
 
 
 @pytest.mark.parametrize("method", ["FETCH", "IPATCH", "PUT"])

@@ -2,65 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 
 from hub.ports.adapter import EventKind, ObserveSpec
 from tests.interop.lwm2m_libcoap.station import Station, station
-from tests.interop.peer import SCRIPTS, environment_of
-from tests.require import require
+from tests.interop.lwm2m_node.device import NAME, NodeDevice, node_device
 
 pytestmark = pytest.mark.anyio
 
-NAME = "node-1"
 TEMPERATURE = "/3303/0/5700"
 RESET = "/3303/0/5605"
-
-
-class NodeDevice:
-    """The device's process."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-
-    async def do(self, word: str, value: str | None = None) -> None:
-        """Have one thing done; returns once the device says that it did it."""
-        self.tell(word, value)
-        said = await self.said()
-        assert said == {"did": word}, said
-
-    def tell(self, word: str, value: str | None = None) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"word": word, "value": value}).encode() + b"\n")
-
-    async def said(self) -> dict[str, Any]:
-        """The next line."""
-        assert self._process.stdout is not None
-        async with asyncio.timeout(15):
-            return json.loads(await self._process.stdout.readline())
 
 
 @asynccontextmanager
 async def registered() -> AsyncIterator[tuple[Station, NodeDevice]]:
     """An adapter and a device that is registered with it."""
-    node, folder = require("node"), environment_of("lwm2m-node")
-    async with station() as here:
-        process = await asyncio.create_subprocess_exec(
-            node, SCRIPTS / "lwm2m-node" / "device.js", folder, "127.0.0.1", str(here.port), NAME,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-        )
-        try:
-            device = NodeDevice(process)
-            await device.do("register")
-            yield here, device
-        finally:
-            process.kill()
-            await process.wait()
+    async with station() as here, node_device(here.port) as device:
+        yield here, device
 
 
 async def test_it_registers_updates_and_leaves() -> None:
@@ -87,6 +49,11 @@ async def test_it_is_written_and_executed() -> None:
         assert (await here.call(NAME, "PUT", TEMPERATURE, payload=b"19")).status == 200
         assert await device.said() == {"wrote": TEMPERATURE, "value": "19"}
         assert (await here.call(NAME, "GET", TEMPERATURE)).payload == b"19"
+
+        document = json.dumps([{"n": TEMPERATURE, "v": 20.5}]).encode()
+        kind = "application/senml+json"  # which it does not know either
+        assert (await here.call(NAME, "PUT", TEMPERATURE, payload=document, content_type=kind)).status == 200
+        assert await device.said() == {"wrote": TEMPERATURE, "value": "20.5"}
 
         assert (await here.call(NAME, "POST", RESET, payload=b"now")).status == 200
         assert await device.said() == {"executed": RESET, "value": "now"}
