@@ -76,6 +76,7 @@ def product_of(record: Record) -> Product:
         secret=record.secret,
         disabled=bool(body.get("disabled")),
         declared=bool(body.get("declared")),
+        reactivation=bool(body.get("reactivation")),
     )
 
 
@@ -85,6 +86,7 @@ def product_record(product: Product) -> Record:
         "product_key": product.key,
         "name": product.name,
         "activation": product.activation,
+        "reactivation": product.reactivation,
         "services": {id: service_members(service) for id, service in product.services.items()},
         "disabled": product.disabled,
         "declared": product.declared,

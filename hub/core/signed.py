@@ -12,6 +12,7 @@ import hmac
 import json
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from hub.core.access import Access
@@ -19,12 +20,14 @@ from hub.core.directory import Directory
 from hub.core.products import Products
 from hub.core.stats import Stats
 from hub.model.device import Device
-from hub.model.errors import HubError
+from hub.model.errors import Refusal, UnknownDevice
 from hub.model.product import PRODUCT_DEVICE
 from hub.model.record import Kind
 from hub.ports.adapter import Admission, AdmissionRefused
 
 BY_DEVICE, BY_PRODUCT = PRODUCT_DEVICE, "product"
+_ACTIVATED = "activated"
+"""The attribute of a device that says with which edition of its secret it has signed in."""
 _ALGORITHMS: Mapping[str, Any] = {"sha256": hashlib.sha256, "sha1": hashlib.sha1, "md5": hashlib.md5}
 
 
@@ -43,9 +46,10 @@ class SignedDevices:
     async def admit(
         self, kind: str, identity: str, proof: str | bytes | None, adapter: str
     ) -> Admission | AdmissionRefused:
-        """Who signed; with the product's secret, after the device and its own secret are on disk."""
+        """Who signed; with the product's secret, after the device and its own secret are on disk. Raises
+        StorageFailed: neither a yes nor a no could be kept."""
         if kind == BY_DEVICE:
-            verdict = self._by_device(identity, proof, adapter)
+            verdict = await self._by_device(identity, proof, adapter)
         else:
             verdict = await self._by_product(identity, proof, adapter)
         if isinstance(verdict, Admission):
@@ -54,14 +58,20 @@ class SignedDevices:
             self._stats.admissions_refused += 1
         return verdict
 
-    def _by_device(self, identity: str, proof: str | bytes | None, adapter: str) -> Admission | AdmissionRefused:
+    async def _by_device(self, identity: str, proof: str | bytes | None, adapter: str) -> Admission | AdmissionRefused:
         device = self._directory.by_alias(PRODUCT_DEVICE, identity)
         secret = None if device is None else self._secret_of(device)
         # The same work for a device that there is not: nobody learns from the time which there are.
         fits = _signed(proof, secret or secrets.token_bytes(16))
         if device is None or secret is None or not fits:
             return AdmissionRefused("no device with this signature")
-        return self._admission(device, adapter)
+        verdict = self._admission(device, adapter)
+        if isinstance(verdict, Admission) and not self._activated(device):
+            try:
+                await self._directory.edit_device(device.account, device.id, self._used)
+            except UnknownDevice:
+                return AdmissionRefused("the device was deleted meanwhile")
+        return verdict
 
     async def _by_product(self, identity: str, proof: str | bytes | None, adapter: str) -> Admission | AdmissionRefused:
         key, _, device_key = identity.partition("/")
@@ -78,6 +88,8 @@ class SignedDevices:
             if device is not None and device.account != product.account:
                 return AdmissionRefused("the device is of another account")
             own = None if device is None else self._secret_of(device)
+            if device is not None and self._activated(device) and not product.reactivation:
+                return AdmissionRefused("the device has used a secret of its own before")
             try:
                 if device is None:
                     device = Device(
@@ -90,8 +102,8 @@ class SignedDevices:
                 if own is None:
                     own = secrets.token_hex(16).encode()
                     device = await self._directory.put_device(device, secret=own)
-            except HubError as failure:
-                return AdmissionRefused(f"the device could not be made: {failure}")
+            except Refusal as refusal:
+                return AdmissionRefused(f"the device could not be made: {refusal}")
         return Admission(device.id, device.account, device.address, device.name, own.decode())
 
     def _free_id(self, account: str, device_key: str, product_key: str) -> str:
@@ -103,6 +115,19 @@ class SignedDevices:
         if isinstance(verdict, AdmissionRefused):
             return verdict
         return Admission(device.id, device.account, device.address, device.name)
+
+    def _activated(self, device: Device) -> bool:
+        """Whether the device has signed in with the secret that it has now; a new secret is one that it may be told."""
+        return device.attrs.get(_ACTIVATED) == self._edition(device) != 0
+
+    def _used(self, before: Device | None) -> Device:
+        if before is None or before.disabled:
+            raise UnknownDevice("the hub has no such device any more")
+        return replace(before, attrs={**before.attrs, _ACTIVATED: self._edition(before)})
+
+    def _edition(self, device: Device) -> int:
+        credential = self._directory.record(Kind.CREDENTIAL, f"{device.account}/{device.id}")
+        return 0 if credential is None else credential.revision
 
     def _secret_of(self, device: Device) -> bytes | None:
         credential = self._directory.record(Kind.CREDENTIAL, f"{device.account}/{device.id}")

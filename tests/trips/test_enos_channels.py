@@ -21,6 +21,18 @@ PATH = "/dataService/controlChannels"
 MADE = "DATASVC.CONTROL.made"
 
 
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    """A hub for tests that neither count what there is nor move the clock."""
+    async with serving(tmp_path_factory.mktemp("shared")) as served:
+        yield served
+
+
 @pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[Served]:
     async with serving(tmp_path) as served:
@@ -52,8 +64,8 @@ async def test_a_channel_is_made_once(served: Served) -> None:
 
 
 @pytest.mark.parametrize("id", ["pumps", "DATASVC.CONTROL.", "DATASVC.CONTROL.a b", "DATASVC.SET.a", None, 5])
-async def test_an_illegal_id_is_refused(served: Served, id: Any) -> None:
-    assert (await make(served, id))["status"] == 1000102
+async def test_an_illegal_id_is_refused(shared: Served, id: Any) -> None:
+    assert (await make(shared, id))["status"] == 1000102
 
 
 async def test_an_id_stays_what_it_is(served: Served) -> None:
@@ -162,17 +174,17 @@ async def test_deletion_closes_the_socket(served: Served) -> None:
     assert closed.value.rcvd is not None and closed.value.rcvd.code == 1000
 
 
-async def test_a_socket_of_no_channel_or_without_a_key_is_refused(served: Served) -> None:
+async def test_a_socket_of_no_channel_or_without_a_key_is_refused(shared: Served) -> None:
     for channel, key, status in ((MADE, STALL_KEY, 404), (CHANNEL, None, 401), (CHANNEL, "ak_of_nobody_here", 401)):
         with pytest.raises(InvalidStatus) as refused:
-            async with served.stream(channel, key=key):
+            async with shared.stream(channel, key=key):
                 pass
         assert refused.value.response.status_code == status
 
 
-async def test_a_page_of_another_origin_may_not_listen(served: Served) -> None:
+async def test_a_page_of_another_origin_may_not_listen(shared: Served) -> None:
     with pytest.raises(InvalidStatus) as refused:
-        async with served.stream(headers={"Origin": "https://elsewhere.example"}):
+        async with shared.stream(headers={"Origin": "https://elsewhere.example"}):
             pass
 
     assert refused.value.response.status_code == 403
@@ -288,14 +300,14 @@ async def test_products_are_put_shown_and_removed(served: Served) -> None:
 @pytest.mark.parametrize(
     "body", [7, {"services": {"a": 5}}, {"services": {"a": {"input": {"b": "text"}}}}, {"activation": 1}]
 )
-async def test_a_product_that_makes_no_sense_is_refused(served: Served, body: Any) -> None:
-    assert (await served.sent("PUT", "/v1/products/pkValve", body, org=None)).status == 400
+async def test_a_product_that_makes_no_sense_is_refused(shared: Served, body: Any) -> None:
+    assert (await shared.sent("PUT", "/v1/products/pkValve", body, org=None)).status == 400
 
 
-async def test_a_product_of_another_account_is_neither_seen_nor_taken(served: Served) -> None:
-    assert (await served.sent("GET", "/v1/products/pkPump", key=OTHER_KEY, org=None)).status == 404
-    assert (await served.sent("PUT", "/v1/products/pkPump", {}, key=OTHER_KEY, org=None)).status == 409
-    assert (await served.sent("PUT", "/v1/products/pkValve", {}, key=STALL_KEY, org=None)).status == 403
+async def test_a_product_of_another_account_is_neither_seen_nor_taken(shared: Served) -> None:
+    assert (await shared.sent("GET", "/v1/products/pkPump", key=OTHER_KEY, org=None)).status == 404
+    assert (await shared.sent("PUT", "/v1/products/pkPump", {}, key=OTHER_KEY, org=None)).status == 409
+    assert (await shared.sent("PUT", "/v1/products/pkValve", {}, key=STALL_KEY, org=None)).status == 403
 
 
 async def test_a_product_put_by_api_says_which_services_may_be_repeated(served: Served) -> None:

@@ -4,122 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from adapters.mqtt.listener.adapter import MqttAdapter
-from adapters.mqtt.listener.double import DeviceDouble, signature
-from adapters.mqtt.listener.settings import MqttSettings
-from hub.core.hub import Hub
-from hub.core.intake import Taken
 from hub.core.products import product_record
-from hub.engines.sqlite import SqliteEngine
-from hub.model.call import Call, CallSpec, CallState
 from hub.model.device import Device, Presence, Registration
-from hub.model.event import Event, EventKind, Position
+from hub.model.errors import StorageFailed
+from hub.model.event import EventKind
 from hub.model.ids import CallId
 from hub.model.outcome import Ending
-from hub.model.product import Product
-from hub.model.record import Kind, Record
-from tests.clock import ManualClock
-from tests.core_rig import PRINCIPAL, SEAL
+from tests.trips.mqtt_rig import PATIENCE, PRODUCT, Plant, logged_in, running, sub_of, wire_params
 
 pytestmark = pytest.mark.anyio
-
-PRODUCT = "pkPump"
-PATIENCE = 5.0
-
-
-class Plant:
-    """A hub with a listener, the declared devices `pump`, `gateway`, `other`, `sub` (secret: `s-<id>`)."""
-
-    def __init__(self, hub: Hub, adapter: MqttAdapter, clock: ManualClock) -> None:
-        self.hub = hub
-        self.adapter = adapter
-        self.clock = clock
-        self.doubles: list[DeviceDouble] = []
-
-    def double(self, id: str, secret: str | None = None, **more: Any) -> DeviceDouble:
-        port = self.adapter.health()["ports"]["mqtt"]
-        more = {"product": PRODUCT, "secret": f"s-{id}" if secret is None else secret, **more}
-        double = DeviceDouble("127.0.0.1", port, id, **more)
-        self.doubles.append(double)
-        return double
-
-    async def device(self, id: str, **more: Any) -> DeviceDouble:
-        double = self.double(id, **more)
-        assert await double.connect() == 0
-        return double
-
-    def known(self, id: str) -> Device:
-        device = self.hub.directory.device("acme", id)
-        assert device is not None
-        return device
-
-    async def submit(self, device: str, **more: Any) -> Call:
-        given: dict[str, Any] = {
-            "account": "acme", "application": "shop", "ref": "r", "device": device, "method": "INVOKE",
-            "target": "s", "channel": "shop/default", "dialect": "native",
-        }
-        (verdict,) = (await self.hub.intake.submit(PRINCIPAL, [CallSpec(**{**given, **more})])).verdicts
-        assert isinstance(verdict, Taken), verdict
-        return verdict.call
-
-    async def ended(self, call: Call) -> CallState:
-        async with asyncio.timeout(PATIENCE):
-            state = await self.hub.calls.wait_end(call.id, self.clock.monotonic() + 1e9)
-        assert state is not None and state.outcome is not None
-        return state
-
-    async def events(self, kind: EventKind) -> list[Event]:
-        channel = await self.hub.channels.open("shop/default", "acme")
-        page = await self.hub.channels.read(channel, Position(channel.epoch, 0), 10_000)
-        return [event for event in page.events if event.kind is kind]
-
-    async def until(self, presence: Presence, *ids: str) -> None:
-        async with asyncio.timeout(PATIENCE):
-            while any(self.known(id).presence is not presence for id in ids):
-                await self.hub.engine.journal.park([CallId("nobody")])
-
-
-@asynccontextmanager
-async def running(folder: Path, clock: ManualClock | None = None, **settings: Any) -> AsyncIterator[Plant]:
-    """The hub on the folder's data; leave it and enter it again for a restart."""
-    clock = clock or ManualClock()
-    adapter = MqttAdapter(MqttSettings(port=0, **settings))
-    hub = Hub(SqliteEngine(folder / "data", clock, SEAL), {"mqtt": (adapter, {"account": "acme"})}, clock)
-
-    async def declare(hub: Hub) -> None:
-        if hub.directory.account("acme") is not None:
-            return
-        await hub.directory.put(Record(Kind.ACCOUNT, "acme", "acme", {"name": "Acme"}))
-        await hub.directory.put(Record(Kind.APPLICATION, "shop", "acme", {"name": "Shop", "account": "acme"}))
-        await hub.directory.put(product_record(Product(PRODUCT, "acme", activation=True, secret=b"s-product")))
-        await hub.directory.put(product_record(Product("closed", "acme", activation=False, secret=b"s-product")))
-        for id in ("pump", "gateway", "other", "sub"):
-            aliases = {"product-device": f"{PRODUCT}/{id}"}
-            await hub.directory.put_device(Device(id, "acme", "mqtt", "", aliases=aliases), secret=f"s-{id}".encode())
-
-    async with hub.running(declare):
-        plant = Plant(hub, adapter, clock)
-        try:
-            yield plant
-        finally:
-            for double in plant.doubles:
-                await double.close()
-
-
-def sub_of(id: str, secret: str | None = None) -> dict[str, str]:
-    """A sub-device as its gateway tells of it."""
-    signed = signature("c", id, PRODUCT, "1.5", f"s-{id}" if secret is None else secret)
-    return {
-        "productKey": PRODUCT, "deviceKey": id, "clientId": "c", "timestamp": "1.5", "signMethod": "hmacsha256",
-        "sign": signed,
-    }  # fmt: skip
 
 
 # -- signing in -----------------------------------------------------------------------------------
@@ -169,6 +67,60 @@ async def test_a_product_hands_out_one_secret_that_opens_the_door_from_then_on(t
         assert await plant.double("fresh", "s-product").connect() == 4
     async with running(tmp_path) as plant:
         await plant.device("fresh", secret=secrets[0])
+
+
+async def handed_out(plant: Plant, id: str) -> str | None:
+    """The secret that a device is told that signs in with its product's; None where it is not let in."""
+    double = plant.double(id, "s-product", mode=3)
+    if await double.connect() != 0:
+        return None
+    await double.until(lambda: bool(double.messages))
+    return str(wire_params(double.messages[0].payload)["deviceSecret"])
+
+
+async def test_a_device_that_has_used_its_own_secret_is_not_told_it_again(tmp_path: Path) -> None:
+    async with running(tmp_path) as plant:
+        assert await handed_out(plant, "pump") == "s-pump"
+        await plant.device("pump")
+        assert await handed_out(plant, "pump") is None
+        assert not plant.doubles[1].closed.is_set()  # who is there is not disturbed
+    async with running(tmp_path) as plant:
+        assert await handed_out(plant, "pump") is None
+        assert await handed_out(plant, "other") == "s-other"
+
+
+async def test_a_new_secret_may_be_told_once_more(tmp_path: Path) -> None:
+    async with running(tmp_path) as plant:
+        await plant.device("pump")
+        await plant.hub.directory.put_device(plant.known("pump"), secret=b"another")
+
+        assert await handed_out(plant, "pump") == "another"
+        await plant.device("pump", secret="another")
+        assert await handed_out(plant, "pump") is None
+
+
+async def test_a_product_may_declare_that_secrets_are_told_again(tmp_path: Path) -> None:
+    async with running(tmp_path) as plant:
+        await plant.device("pump")
+        product = plant.hub.products.get(PRODUCT)
+        assert product is not None
+        await plant.hub.directory.put(product_record(replace(product, reactivation=True)))
+
+        assert await handed_out(plant, "pump") == "s-pump"
+
+
+async def test_a_first_sign_in_that_cannot_be_stored_is_told_to_come_later(tmp_path: Path) -> None:
+    async with running(tmp_path) as plant:
+        writing = plant.hub.engine.directory.put
+
+        async def full(*_: object) -> None:
+            raise StorageFailed("the disk is full")
+
+        plant.hub.engine.directory.put = full  # type: ignore[assignment,method-assign]
+        for double in (plant.double("pump"), plant.double("fresh", "s-product", mode=3)):
+            assert await double.connect() == 3
+        plant.hub.engine.directory.put = writing  # type: ignore[method-assign]
+        await plant.device("pump")
 
 
 @pytest.mark.parametrize(("product", "secret"), [(PRODUCT, "wrong"), ("closed", "s-product"), ("no", "s-product")])
@@ -234,12 +186,6 @@ async def test_an_answer_is_acknowledged_after_its_end_is_on_disk(tmp_path: Path
 
 
 # -- gateways -------------------------------------------------------------------------------------
-
-
-async def logged_in(plant: Plant, gateway: DeviceDouble, *subs: str) -> None:
-    for id in subs:
-        assert (await gateway.request("thing/topo/add", [sub_of(id)]))["code"] == 200
-        assert (await gateway.request("combine/login", sub_of(id), session=True))["code"] == 200
 
 
 async def test_a_sub_device_is_called_over_its_gateway_and_leaves_with_it(tmp_path: Path) -> None:
@@ -348,9 +294,3 @@ async def test_a_late_answer_after_a_restart_ends_the_call_and_nothing_is_publis
         assert after.executed == []
         registered = [event for event in await plant.events(EventKind.REGISTERED) if event.body["device"] == "pump"]
         assert len(registered) == 1  # it is the same life of the device
-
-
-def wire_params(payload: bytes) -> dict[str, Any]:
-    """The parameters of a command."""
-    body: dict[str, Any] = json.loads(payload)["params"]
-    return body

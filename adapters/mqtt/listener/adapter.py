@@ -21,7 +21,8 @@ from adapters.mqtt.listener.settings import MqttSettings, read
 from adapters.mqtt.topics import Name
 from adapters.mqtt.wire import Command
 from hub.model.device import Presence
-from hub.model.errors import HubError, StorageFailed
+from hub.model.errors import HubError, StorageFailed, UnknownDevice
+from hub.ports.abilities import Remembers
 from hub.ports.adapter import (
     API_VERSION,
     AdapterContext,
@@ -37,7 +38,6 @@ from hub.ports.adapter import (
     NotConnected,
     Observation,
     ObserveSpec,
-    Remembers,
     TooLarge,
     Unsupported,
 )
@@ -73,7 +73,7 @@ class MqttAdapter:
         self._door = Door(self, settings)
         self._inbound: Inbound | None = None
         self._registrations: dict[str, Registration] = {}
-        self._kept: Mapping[str, bytes] = {}
+        self._kept: dict[str, bytes] = {}
         self._gateways: dict[Name, str] = {}
         self._ignored = 0
 
@@ -83,7 +83,7 @@ class MqttAdapter:
         """Let devices in. Raises OSError where a port cannot be had."""
         if self._ctx is not None:
             return
-        self._kept = ctx.memories() if isinstance(ctx, Remembers) else {}
+        self._kept = dict(ctx.memories()) if isinstance(ctx, Remembers) else {}
         for address, memory in self._kept.items():
             for sub in Facts.unpack(memory).subs:
                 self._gateways[sub] = address
@@ -119,7 +119,7 @@ class MqttAdapter:
 
     async def arrived(self, session: Session, name: Name, admission: Admission, boot: str) -> Registration:
         """A device is there, by itself or behind a gateway: it takes the place of an older connection, and the hub is
-        told who came. Raises StorageFailed."""
+        told who came. Raises StorageFailed, UnknownDevice."""
         ctx = self._ctx
         if ctx is None:
             raise StorageFailed("the hub stops")
@@ -143,6 +143,9 @@ class MqttAdapter:
                 event = DeviceEvent(EventKind.REGISTERED, registration.address, now, attrs=attrs)
             try:
                 await ctx.accept(event)
+            except UnknownDevice:
+                self._drop(registration)
+                raise
             except HubError:
                 registration.boot = None
                 raise
@@ -160,6 +163,8 @@ class MqttAdapter:
                     event = DeviceEvent(EventKind.OFFLINE, registration.address, ctx.clock.monotonic())
                     try:
                         await ctx.accept(event)
+                    except UnknownDevice:
+                        self._drop(registration)
                     except HubError as failure:
                         log.warning("a lost connection could not be told: %s", failure)
 
@@ -168,6 +173,32 @@ class MqttAdapter:
         for registration in session.routes.values():
             if registration.session is session:
                 registration.session = None
+
+    def expel(self, device: str) -> None:
+        """Close the connection of a device that the hub does not have any more; one behind a gateway is forgotten."""
+        registration = self._registrations.get(device)
+        if registration is None:
+            self._forget(device)
+            return
+        session = self._drop(registration)
+        if session is not None:
+            session.dismiss(registration)
+
+    def _drop(self, registration: Registration) -> Session | None:
+        """Nothing is known of the device any more; returns where it was."""
+        session, registration.session = registration.session, None
+        if self._registrations.get(registration.address) is registration:
+            del self._registrations[registration.address]
+            self._forget(registration.address)
+        for observation in registration.observations.values():
+            observation.active = False
+        registration.observations.clear()
+        return session
+
+    def _forget(self, address: str) -> None:
+        self._kept.pop(address, None)
+        for name in [name for name, gateway in self._gateways.items() if gateway == address]:
+            del self._gateways[name]
 
     def shed_session(self, session: Session) -> None:
         """Keep the figures of a connection that is over."""

@@ -17,7 +17,8 @@ from adapters.mqtt.listener.codec import Connect
 from adapters.mqtt.listener.connection import Connection
 from adapters.mqtt.listener.settings import MqttSettings
 from adapters.mqtt.topics import Name
-from hub.model.errors import HubError
+from hub.model.errors import HubError, UnknownDevice
+from hub.ports.abilities import WatchesKeys
 from hub.ports.adapter import AdapterContext, Admission
 
 if TYPE_CHECKING:
@@ -133,6 +134,7 @@ class Door:
             self._nobody.set()
         session, ctx = connection.session, self._ctx
         if session is not None:
+            session.unwatch()
             self._adapter.shed_session(session)
             if ctx is not None:
                 left = self._adapter.left(session, list(session.routes.values()))
@@ -150,7 +152,11 @@ class Door:
             connection.send(_TOO_NEW if hello.level > codec.LEVEL else codec.encode(codec.ConnAck(codec.BAD_LEVEL)))
             connection.close("another version of MQTT")
             return
-        name, verdict = await self._admit(ctx, hello)
+        try:
+            name, verdict = await self._admit(ctx, hello)
+        except HubError as failure:
+            self._not_now(connection, failure)
+            return
         if connection.ended:
             return
         if name is None or not isinstance(verdict, Admission):
@@ -167,15 +173,26 @@ class Door:
             session.welcome()
             session.tell(name, topics.ACTIVATE, _activation(name, verdict), session=True)
             return
+        if verdict.key_id is not None and isinstance(ctx, WatchesKeys):
+            session.unwatch = ctx.watch_key(verdict.key_id, lambda: connection.close("its key was taken back"))
         try:
             await self._adapter.arrived(session, name, verdict, _boot(hello.client_id))
+        except UnknownDevice:
+            self.refused += 1
+            connection.send(codec.encode(codec.ConnAck(codec.BAD_CREDENTIALS)))
+            connection.close("the hub has no such device any more")
+            return
         except HubError as failure:
-            log.warning("a device could not be let in: %s", failure)
-            connection.send(codec.encode(codec.ConnAck(codec.UNAVAILABLE)))
-            connection.close("the hub could not store its coming")
+            self._not_now(connection, failure)
             return
         if session.welcome():
             connection.serve(session, keep_alive)
+
+    @staticmethod
+    def _not_now(connection: Connection, failure: HubError) -> None:
+        log.warning("a device could not be let in: %s", failure)
+        connection.send(codec.encode(codec.ConnAck(codec.UNAVAILABLE)))
+        connection.close("the hub could not store its coming")
 
     @staticmethod
     async def _admit(ctx: AdapterContext, hello: Connect) -> tuple[Name | None, object]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from adapters.mqtt import wire
 from adapters.mqtt.listener.registration import Facts, Registration
 from adapters.mqtt.topics import Name
+from hub.model.errors import UnknownDevice
 from hub.ports.adapter import AdapterContext, Admission
 
 if TYPE_CHECKING:
@@ -108,7 +109,11 @@ class Gateway:
         verdict = await self._ctx.admit(sign.kind, sign.identity, sign.proof)
         if not isinstance(verdict, Admission):
             return wire.BAD_SIGN, "bad sign"
-        await self._roster.arrived(session, sign.device, verdict, _boot(params))
+        try:
+            await self._roster.arrived(session, sign.device, verdict, _boot(params))
+        except UnknownDevice:
+            session.routes.pop(sign.device, None)
+            return wire.NO_DEVICE, "no such device"
         product, device = sign.device
         data = {"assetId": verdict.device_id, "productKey": product, "deviceKey": device}
         if verdict.grant is not None:

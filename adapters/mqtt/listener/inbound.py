@@ -17,7 +17,9 @@ from adapters.mqtt.listener.gateway import Gateway
 from adapters.mqtt.listener.registration import Facts, Registration
 from adapters.mqtt.listener.settings import MqttSettings
 from adapters.mqtt.topics import Topic
-from hub.ports.adapter import AdapterContext, DeviceEvent, EventKind, Remembers
+from hub.model.errors import UnknownDevice
+from hub.ports.abilities import Remembers
+from hub.ports.adapter import AdapterContext, DeviceEvent, EventKind
 
 if TYPE_CHECKING:
     from adapters.mqtt.listener.session import Session
@@ -37,6 +39,14 @@ class Refused(Exception):
         self.code = code
 
 
+class Unknown(Refused):
+    """A request about a device that the hub does not have any more."""
+
+    def __init__(self, registration: Registration) -> None:
+        super().__init__(wire.NO_DEVICE, "no such device")
+        self.registration = registration
+
+
 class Inbound:
     """Deals with the requests of all devices; within a connection one after the other."""
 
@@ -47,22 +57,26 @@ class Inbound:
 
     async def request(self, session: Session, registration: Registration, topic: Topic, message: Publish) -> None:
         """One request; answered and acknowledged at its end. Raises StorageFailed, and then it is neither."""
-        if topic.purpose == topics.UP_RAW and not topic.session:
-            await self._tell(registration, [(RAW, message.payload, "application/octet-stream")])
-            session.answer(message, b"")
-            session.acknowledge(message)
-            return
-        body = wire.object_of(message.payload)
+        raw = topic.purpose == topics.UP_RAW and not topic.session
+        body = None if raw else wire.object_of(message.payload)
         id = "" if body is None else body.get("id", "")
+        unknown: Registration | None = None
         try:
-            if body is None:
+            if raw:
+                await self._tell(registration, [(RAW, message.payload, "application/octet-stream")])
+                said = b""
+            elif body is None:
                 code = wire.NOT_JSON if message.payload else wire.EMPTY
                 raise Refused(code, "a message is a JSON object")
-            said = wire.answer(id, wire.OK, data=await self._dealt(session, registration, topic, body))
+            else:
+                said = wire.answer(id, wire.OK, data=await self._dealt(session, registration, topic, body))
         except Refused as refused:
             said = wire.answer(id, refused.code, str(refused))
+            unknown = refused.registration if isinstance(refused, Unknown) else None
         session.answer(message, said)
         session.acknowledge(message)
+        if unknown is not None:
+            session.dismiss(unknown)
 
     async def _dealt(
         self, session: Session, registration: Registration, topic: Topic, body: Mapping[str, Any]
@@ -125,7 +139,10 @@ class Inbound:
         else:
             attrs["values"] = tuple(values)
             event = DeviceEvent(EventKind.NOTIFICATION, registration.address, now, attrs=attrs)
-        await self._ctx.accept(event)
+        try:
+            await self._ctx.accept(event)
+        except UnknownDevice:
+            raise Unknown(registration) from None
 
     # -- attributes and tags --------------------------------------------------------------------
 

@@ -53,7 +53,7 @@ class Session:
     """
 
     __slots__ = ("_ctx", "_early", "_request", "_waiting", "_window", "connection", "ended", "ignored", "own", "routes",
-                 "welcomed")  # fmt: skip
+                 "unwatch", "welcomed")  # fmt: skip
 
     def __init__(
         self, connection: Connection, own: Registration | None, ctx: AdapterContext, window: int, request: Request
@@ -64,6 +64,7 @@ class Session:
         self.ended = False
         self.welcomed = False
         self.ignored = 0
+        self.unwatch: Callable[[], None] = _nothing
         self._ctx = ctx
         self._window = window
         self._request = request
@@ -98,6 +99,13 @@ class Session:
             del self.routes[registration.name]
         for waiting in [one for one in self._waiting.values() if one.registration is registration]:
             self._fail(waiting, why)
+
+    def dismiss(self, registration: Registration) -> None:
+        """The hub does not have the device any more: its connection ends, a gateway's goes on without it."""
+        if registration is self.own:
+            self.connection.close("the hub has no such device any more")
+        else:
+            self.forget(registration, "the hub has no such device any more")
 
     def awake(self) -> None:
         """The device reads again: its calls may go on."""
@@ -240,6 +248,10 @@ class Session:
         now = self._ctx.clock.monotonic()
         await self._ctx.accept(DeviceEvent(EventKind.LATE_RESPONSE, registration.address, now, attrs=attrs))
         self.acknowledge(message)
+
+
+def _nothing() -> None:
+    """The unwatch where no key is watched."""
 
 
 def _expire(waiting: _Waiting) -> None:

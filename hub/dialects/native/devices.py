@@ -9,6 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from hub.core.claims import Claims
 from hub.core.hub import Hub
 from hub.delivery.request import raw_segments
 from hub.dialects.native import wire
@@ -28,6 +29,7 @@ class DeviceRoutes:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
+        self._claims = Claims(hub.directory, hub.products)
 
     async def listing(self, request: Request) -> Response:
         """`GET /v1/devices`, by id; `next` goes into `after` of the next page."""
@@ -64,7 +66,9 @@ class DeviceRoutes:
         def change(before: Device | None) -> Device:
             if before is not None and not before.disabled:
                 known.append(before)
-            return wire.changed_device(value, known[0] if known else None, id, account, adapters)
+            wanted = wire.changed_device(value, known[0] if known else None, id, account, adapters)
+            self._claims.check(wanted, known[0] if known else None)
+            return wanted
 
         stored = await self._hub.directory.edit_device(account, id, change)
         _note("device put", exchange.principal, stored)

@@ -77,6 +77,7 @@ def product_view(product: Product) -> dict[str, Any]:
         "key": product.key,
         "name": product.name,
         "activation": product.activation,
+        "reactivation": product.reactivation,
         "secret-set": product.secret is not None,
         "services": {id: service_members(service) for id, service in product.services.items()},
     }
@@ -86,7 +87,7 @@ def changed_product(value: Any, before: Product) -> Product:
     """The product that a body makes of the one before. Raises BadRequest with every wrong member."""
     members = Members(value)
     name, secret = members.text("name", most=128), members.text("secret", most=256)
-    activation = members.flag("activation")
+    activation, reactivation = members.flag("activation"), members.flag("reactivation")
     given = members.mapping("services")
     services = dict(before.services) if given is None else {}
     if given is not None and len(given) > MOST_SERVICES:
@@ -102,6 +103,7 @@ def changed_product(value: Any, before: Product) -> Product:
         before,
         name=before.name if name is None else name,
         activation=before.activation if activation is None else activation,
+        reactivation=before.reactivation if reactivation is None else reactivation,
         secret=before.secret if secret is None else secret.encode(),
         services=services,
         disabled=False,

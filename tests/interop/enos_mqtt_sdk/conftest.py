@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import select
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.hub_process import HubProcess, free_port
-from tests.interop.peer import SCRIPTS, Peer, environment_of
+from tests.interop.peer import PATIENCE, SCRIPTS, Peer, environment_of
 
 PRODUCT = "pkPump"
 SECRET = "s3cret-of-pump"
+REFUSED = "was not admitted"
 
 
 def config(port: int, key: str) -> str:
@@ -42,6 +46,16 @@ class Plant:
         """Connect a device; it is `name` at the prompt from then on."""
         self.peer(f"{name} = device({self.url!r}, {PRODUCT!r}, {name!r}, {secret!r})")
         assert self.peer(f"connected({name})"), self.peer.complaints[-2000:]
+
+    @contextmanager
+    def refusal(self) -> Iterator[None]:
+        """Return once the hub has refused somebody who dialled in meanwhile: the SDK tells nobody and tries again."""
+        before = self.hub.complaints.count(REFUSED)
+        yield
+        until = time.monotonic() + PATIENCE
+        while self.hub.complaints.count(REFUSED) == before:
+            assert time.monotonic() < until, self.hub.complaints[-2000:]
+            select.select([], [], [], 0.02)
 
     def call(self, device: str, **body: Any) -> dict[str, Any]:
         """Send a call through the native API and wait for its end."""

@@ -109,9 +109,10 @@ def test_attributes_and_tags_are_stored(pump: Plant) -> None:
 
 
 def test_a_wrong_secret_is_kept_out(plant: Plant) -> None:
-    plant.peer(f"stranger = device({plant.url!r}, {PRODUCT!r}, 'stranger', 'another secret')")
+    with plant.refusal():
+        plant.peer(f"stranger = device({plant.url!r}, {PRODUCT!r}, 'stranger', 'another secret')")
 
-    assert not plant.peer("connected(stranger, 3)")
+    assert not plant.peer("stranger.is_connected()")
     plant.peer("stranger.close()")
 
 
@@ -122,7 +123,11 @@ def test_a_device_is_activated_by_its_products_secret(plant: Plant) -> None:
     plant.device("fresh", secret)
 
     assert payload(plant.call("fresh", method="INVOKE", uri="add", args={"a": 1, "b": 1})) == {"sum": 2}
-    assert plant.peer(f"activated({plant.url!r}, {PRODUCT!r}, 'wrong', 'other', 2)") is None
+    # And nobody else is told, nor anybody again once it came back with its own.
+    for secret, key in (("wrong", "other"), ("s3cret-of-product", "fresh")):
+        with plant.refusal():
+            asked = plant.peer.begin(f"activated({plant.url!r}, {PRODUCT!r}, {secret!r}, {key!r}, 0.5)")
+        assert asked.result() is None
 
 
 def test_sub_devices_are_called_over_their_gateway(plant: Plant) -> None:

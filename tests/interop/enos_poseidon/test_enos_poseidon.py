@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from queue import Queue
 from typing import Any
 
 import pytest
 
 from tests.hub_process import HubProcess
-from tests.interop.peer import SCRIPTS, Peer, environment_of
+from tests.interop.enos_front import CONTROLS, INVOKE, Client, command
+from tests.interop.peer import Peer
+from tests.interop.receiver import Receiver
 
-NAME = "enos-poseidon"
 KEY = "ak_enos_poseidon_0123456789"
 ORG, STRICT = "o1", "o2"
-CHANNEL = "DATASVC.CONTROL.pumps"
 CONFIG = f"""
 [accounts.acme]
 [applications.shop]
@@ -55,6 +50,10 @@ behaviour = "never"
 address = "pump9"
 model = "enos"
 behaviour = "disconnect"
+[[adapters.simulated.devices]]
+address = "pump10"
+model = "enos"
+behaviour = "disconnect"
 [devices.pump7]
 account = "acme"
 adapter = "simulated"
@@ -70,74 +69,28 @@ account = "acme"
 adapter = "simulated"
 address = "pump9"
 aliases = {{ product-device = "pkPump/pump9" }}
+[devices.pump10]
+account = "acme"
+adapter = "simulated"
+address = "pump10"
+aliases = {{ product-device = "pkPump/pump10" }}
 """
-CONTROLS = "/dataService/controlChannels"
-INVOKE = "/dataService/devices/multiInvoke"
 
 
-def call(request: str, device: str = "pump7", service: str = "setSpeed", **members: Any) -> dict[str, Any]:
-    return {
-        "requestId": request, "orgId": None, "callType": "ASYNC", "controlChannelId": CHANNEL, "productKey": "pkPump",
-        "deviceKey": device, "serviceId": service, "inputData": {"rpm": 900}, "timeout": 5000, **members,
-    }  # fmt: skip
+def call(client: Client, name: str, device: str = "pump7", **members: Any) -> dict[str, Any]:
+    return client.call(name, device, "setSpeed", **members)
 
 
-class Client:
-    """The client as somebody uses it; `headers` are those that the caller adds."""
-
-    def __init__(self, peer: Peer, org: str, headers: dict[str, str] | None = None) -> None:
-        self.peer = peer
-        self.org = org
-        self.headers = headers
-
-    def __call__(self, method: str, path: str, data: Any = None, *, org: str | None = None) -> Any:
-        path += ("&" if "?" in path else "?") + f"orgId={self.org if org is None else org}"
-        return self.peer(f"ask({method!r}, {path!r}, {data!r}, headers={self.headers!r})")
-
-    def invoke(self, *calls: Any) -> list[Any]:
-        answer = self("PUT", INVOKE, {"data": list(calls)})
-        assert (answer["status"], answer["msg"]) == (0, "Success"), answer
-        replies: list[Any] = answer["data"]
-        return replies
-
-
-class Hub(HubProcess):
-    """A hub with pumps."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, config=CONFIG, key=KEY)
-        self._position = "from=first"
-
-    def outcomes(self, count: int) -> list[Any]:
-        """The next replies on the control channel."""
-        found: list[Any] = []
-        while len(found) < count:
-            page = self.ask("GET", f"v1/channels/enos.{CHANNEL}/messages?{self._position}&wait=15")
-            assert page is not None, found
-            found += [reply for message in page["messages"] for reply in message["data"]]
-            self._position = f"epoch={page['epoch']}&offset={page['offset']}"
-        return found
-
-    def await_sent(self) -> None:
-        """Return once a call is under way."""
-        while not self.ask("GET", "v1/calls?state=sent")["calls"]:
-            pass
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[Hub]:
-    environment_of(NAME)
-    folder = tmp_path / "hub"
-    folder.mkdir()
-    with Hub(folder) as hub:
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
+    with HubProcess(tmp_path_factory.mktemp("hub"), config=CONFIG, key=KEY) as hub:
         yield hub
 
 
-@pytest.fixture
-def dial(hub: Hub, tmp_path: Path) -> Iterator[Callable[..., Client]]:
-    program = [str(environment_of(NAME) / "bin" / "python"), str(SCRIPTS / NAME / "prompt.py")]
-    with Peer([*program, hub.url.rstrip("/")], tmp_path / "client", python=True) as peer:
-        yield lambda org=ORG, headers=None: Client(peer, org, headers)
+@pytest.fixture(scope="module")
+def dial(hub: HubProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Client]]:
+    with Peer(command(hub), tmp_path_factory.mktemp("client"), python=True) as peer:
+        yield lambda org=ORG, headers=None: Client(hub, peer, org, headers)
 
 
 @pytest.fixture(params=["opaque", "bearer"])
@@ -145,24 +98,25 @@ def client(request: pytest.FixtureRequest, dial: Callable[..., Client]) -> Clien
     """By its own token alone, and by a key beside it where no opaque token is let in; its channel is made."""
     strict = request.param == "bearer"
     client = dial(STRICT, {"Authorization": f"Bearer {KEY}"}) if strict else dial(ORG)
-    assert client("POST", CONTROLS, {"controlChannelId": CHANNEL, "desc": "pumps"})["status"] == 0
+    client.make_channel()
     return client
 
 
-def test_a_service_call_goes_all_the_way(hub: Hub, client: Client) -> None:
-    (reply,) = client.invoke(call("r-1"))
+def test_a_service_call_goes_all_the_way(client: Client) -> None:
+    (reply,) = client.invoke(call(client, "whole"))
 
     assert (reply["status"], reply["msg"], reply["serviceName"]) == (0, "SUCCESS", "Set the speed")
-    (outcome,) = hub.outcomes(1)
-    assert (outcome["requestId"], outcome["status"], outcome["outputData"]) == ("r-1", 0, {"rpm": 900})
+    (outcome,) = client.outcomes(1)
+    assert (outcome["requestId"], outcome["status"], outcome["outputData"]) == (client.id("whole"), 0, {"rpm": 900})
 
 
-def test_its_own_token_is_worth_nothing_where_none_is_let_in(hub: Hub, dial: Callable[..., Client]) -> None:
-    answer = dial(STRICT)("PUT", INVOKE, {"data": [call("r-1")]})
+def test_its_own_token_is_worth_nothing_where_none_is_let_in(hub: HubProcess, dial: Callable[..., Client]) -> None:
+    strict = dial(STRICT)
+    answer = strict("PUT", INVOKE, {"data": [call(strict, "refused", controlChannelId=None, callbackUrl="http://x/")]})
 
     # Told with 200: of anything else the client would return None.
     assert answer["status"] == 401
-    assert not hub.ask("GET", "v1/calls")["calls"]
+    assert not hub.ask("GET", f"v1/calls?ref={strict.id('refused')}")["calls"]
 
 
 def test_a_wrong_key_beside_the_token_is_not_overlooked(dial: Callable[..., Client]) -> None:
@@ -171,28 +125,37 @@ def test_a_wrong_key_beside_the_token_is_not_overlooked(dial: Callable[..., Clie
     assert wrong("PUT", INVOKE, {"data": []})["status"] == 401
 
 
+def test_a_token_through_a_proxy_is_worth_nothing(dial: Callable[..., Client]) -> None:
+    for header in ("Forwarded", "X-Forwarded-For"):
+        assert dial(ORG, {header: "for=127.0.0.1"})("PUT", INVOKE, {"data": []})["status"] == 401
+
+
 def test_channels_are_made_listed_changed_and_removed(client: Client) -> None:
-    shown = client("GET", f"{CONTROLS}/{CHANNEL}")["data"]
-    assert (shown["controlChannelId"], shown["desc"]) == (CHANNEL, "pumps")
-    assert client("POST", CONTROLS, {"controlChannelId": CHANNEL})["status"] == 1000101
-    assert client("PUT", f"{CONTROLS}/{CHANNEL}", {"desc": "ä"})["data"]["desc"] == "ä"
-    assert client("GET", f"{CONTROLS}?pageSize=10&pageToken=1")["data"]["totalSize"] == 1
-    gone = client("DELETE", f"{CONTROLS}/{CHANNEL}")
+    path = f"{CONTROLS}/{client.channel}"
+    shown = client("GET", path)["data"]
+    assert (shown["controlChannelId"], shown["desc"]) == (client.channel, "pumps")
+    assert client("POST", CONTROLS, {"controlChannelId": client.channel})["status"] == 1000101
+    assert client("PUT", path, {"desc": "ä"})["data"]["desc"] == "ä"
+    listed = client("GET", f"{CONTROLS}?pageSize=1000&pageToken=1")["data"]
+    assert client.channel in [channel["controlChannelId"] for channel in listed["data"]]
+    assert listed["totalSize"] == len(listed["data"])
+    gone = client("DELETE", path)
     assert (gone["status"], gone["data"]) == (0, None)
-    assert client("DELETE", f"{CONTROLS}/{CHANNEL}")["status"] == 1000103
+    assert client("DELETE", path)["status"] == 1000103
 
 
-def test_a_mixed_batch_is_answered_call_by_call(hub: Hub, client: Client) -> None:
+def test_a_mixed_batch_is_answered_call_by_call(client: Client) -> None:
     replies = client.invoke(
-        call("good"), {"requestId": "bare"}, call("lost", "nobody"), call("hasty", timeout=0),
-        call("endless", timeout=300_001), call("nowhere", controlChannelId="DATASVC.CONTROL.none"), call("last"),
+        call(client, "good"), {"requestId": "bare"}, call(client, "lost", "nobody"), call(client, "hasty", timeout=0),
+        call(client, "endless", timeout=300_001), call(client, "nowhere", controlChannelId="DATASVC.CONTROL.none"),
+        call(client, "last"),
     )  # fmt: skip
 
-    assert [(reply["requestId"], reply["status"]) for reply in replies] == [
-        ("good", 0), ("bare", 1000), ("lost", 1000201), ("hasty", 1000), ("endless", 1000), ("nowhere", 1000103),
-        ("last", 0),
+    assert [reply["status"] for reply in replies] == [0, 1000, 1000201, 1000, 1000, 1000103, 0]
+    assert [reply["requestId"] for reply in replies] == [
+        client.id("good"), "bare", *(client.id(name) for name in ("lost", "hasty", "endless", "nowhere", "last")),
     ]  # fmt: skip
-    assert [outcome["requestId"] for outcome in hub.outcomes(2)] == ["good", "last"]
+    assert [outcome["requestId"] for outcome in client.outcomes(2)] == [client.id("good"), client.id("last")]
 
 
 def test_errors_of_the_whole_request_come_back_as_bodies(client: Client) -> None:
@@ -216,49 +179,35 @@ def test_a_point_is_set_and_a_single_call_waits(client: Client) -> None:
 
 
 def test_the_callback_is_called(client: Client) -> None:
-    got: Queue[Any] = Queue()
+    with Receiver() as receiver:
+        client.invoke(call(client, "back", controlChannelId=None, callbackUrl=receiver.url))
+        got = receiver.next()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            got.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        url = f"http://127.0.0.1:{server.server_address[1]}/done"
-        client.invoke(call("r-1", controlChannelId=None, callbackUrl=url))
-        (reply,) = got.get(timeout=15)["data"]
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    assert (reply["requestId"], reply["status"], reply["callbackUrl"]) == ("r-1", 0, url)
+    (reply,) = got.json["data"]
+    assert got.method == "POST"
+    assert (reply["requestId"], reply["status"], reply["callbackUrl"]) == (client.id("back"), 0, receiver.url)
 
 
-def test_a_device_that_does_not_answer_or_goes_away_ends_the_call(hub: Hub, client: Client) -> None:
-    client.invoke(call("silent", "pump8", timeout=700), call("left", "pump9", timeout=700))
+def test_a_device_that_does_not_answer_or_goes_away_ends_the_call(client: Client) -> None:
+    leaving = "pump10" if client.headers else "pump9"  # each goes away once
+    client.invoke(call(client, "silent", "pump8", timeout=1000), call(client, "left", leaving, timeout=1000))
 
-    outcomes = {outcome["requestId"]: outcome for outcome in hub.outcomes(2)}
+    outcomes = {outcome["requestId"]: outcome for outcome in client.outcomes(2)}
     assert {name: (o["status"], o["submsg"]) for name, o in outcomes.items()} == {
-        "silent": (1000204, "OUTCOME_UNKNOWN"), "left": (1000204, "OUTCOME_UNKNOWN"),
+        client.id("silent"): (1000204, "OUTCOME_UNKNOWN"), client.id("left"): (1000204, "OUTCOME_UNKNOWN"),
     }  # fmt: skip
 
 
-def test_a_restart_in_the_middle_of_a_call_ends_it_once(hub: Hub, client: Client) -> None:
-    client.invoke(call("r-1", "pump8", timeout=3000))
-    hub.await_sent()
+def test_a_restart_in_the_middle_of_a_call_ends_it_once(hub: HubProcess, dial: Callable[..., Client]) -> None:
+    client = dial()
+    client.make_channel()
+    client.invoke(call(client, "before", "pump8", timeout=2500))
+    while not hub.ask("GET", "v1/calls?state=sent")["calls"]:
+        pass
     hub.kill()
     hub.start()
-    client.invoke(call("r-2"))
+    client.invoke(call(client, "after"))
 
-    refs = [outcome["requestId"] for outcome in hub.outcomes(2)]
-
-    assert sorted(refs) == ["r-1", "r-2"]
-    assert len(hub.ask("GET", "v1/calls?state=done")["calls"]) == 2
+    assert {outcome["requestId"] for outcome in client.outcomes(2)} == {client.id("before"), client.id("after")}
+    assert client.no_more()
+    assert [len(client.told(name)) for name in ("before", "after")] == [1, 1]

@@ -1,0 +1,346 @@
+"""Devices behind an MQTT broker, behind the adapter contract: the hub is one more client of the broker.
+
+One connection carries calls, answers and statuses, another one what devices tell by themselves, so that answers never
+wait behind telemetry that the disk cannot take. Each table of the configuration is one broker and one way of speaking.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Coroutine, Mapping
+from typing import Any, ClassVar
+
+from gmqtt.mqtt.handler import MQTTConnectError
+
+from adapters.mqtt import topics
+from adapters.mqtt.broker.calls import Calls
+from adapters.mqtt.broker.client import Message
+from adapters.mqtt.broker.device import BrokerDevice, PostedObservation
+from adapters.mqtt.broker.devices import Devices
+from adapters.mqtt.broker.enos import Enos
+from adapters.mqtt.broker.intake import Intake, tells
+from adapters.mqtt.broker.link import Filter, Link
+from adapters.mqtt.broker.mqtt5 import Mqtt5
+from adapters.mqtt.broker.pattern import Pattern, is_address, widest
+from adapters.mqtt.broker.place import Place, place_of
+from adapters.mqtt.broker.posts import FILTERS, RAW, Posts
+from adapters.mqtt.broker.sessions import prepare
+from adapters.mqtt.broker.settings import BrokerSettings, read
+from adapters.mqtt.broker.templates import Templates
+from adapters.mqtt.broker.way import Sending, Way
+from hub.model.device import Presence
+from hub.ports.abilities import KnowsServices
+from hub.ports.adapter import (
+    API_VERSION,
+    AdapterContext,
+    BadRequest,
+    Capabilities,
+    Delivery,
+    DeviceRequest,
+    DeviceResponse,
+    DeviceTimeout,
+    NotConnected,
+    Observation,
+    ObserveSpec,
+    TooLarge,
+    Unsupported,
+)
+
+MAX_TARGET = 2048
+NOTHING_YET = DeviceResponse(204)
+PREPARE_PAUSE = 30.0
+
+log = logging.getLogger("hub.adapter.mqtt-broker")
+
+
+def create(settings: Mapping[str, Any]) -> BrokerAdapter:
+    """The factory behind the entry point. Raises ValueError that names what is wrong with the settings."""
+    return BrokerAdapter(read(settings))
+
+
+class BrokerAdapter:
+    """All devices of one broker that are spoken to in one way."""
+
+    api_version: ClassVar[int] = API_VERSION
+
+    def __init__(self, settings: BrokerSettings) -> None:
+        self._settings = settings
+        # A name that is made up anew at each start has nothing to come back to.
+        self.client_id = settings.client_id or f"hub-{secrets.token_hex(8)}"
+        self._replies = Pattern(settings.replies).fill(client=self.client_id)
+        self._way = self._speak()
+        self._tells = bool(settings.telemetry) or settings.speak == "enos"
+        self.capabilities = Capabilities(
+            role=frozenset({"connect"}),
+            methods=self._way.methods,
+            idempotent_methods=self._way.idempotent,
+            observe="native" if self._tells else "none",
+            presence="inferred" if settings.presence.topic is None else "explicit",
+            per_device_inflight=settings.window,
+            total_inflight=settings.total,
+            max_payload=settings.max_payload,
+        )
+        self._ctx: AdapterContext | None = None
+        self.links: list[Link] = []
+        self._devices: Devices | None = None
+        self._calls: Calls | None = None
+        self._intake: Intake | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ready = asyncio.Event()
+        self._trouble = asyncio.Event()
+        self.unprepared: set[str] = set()
+        self._ignored = 0
+
+    def _speak(self) -> Way:
+        settings = self._settings
+        if settings.speak == "mqtt5":
+            return Mqtt5(settings.request, self._replies)
+        if settings.template is not None:
+            return Templates(settings.template)
+        return Enos(settings.version)
+
+    # -- life -----------------------------------------------------------------------------------
+
+    async def start(self, ctx: AdapterContext) -> None:
+        """Make everything ready; the broker is connected to behind it. Raises ValueError for a missing secret."""
+        if self._ctx is not None:
+            return
+        settings = self._settings
+        place = place_of(settings, ctx)
+        self._ctx = ctx
+        self.unprepared = set(settings.sessions)
+        devices = self._devices = Devices(ctx, settings, self._gone)
+        filters = [*self._way.filters()]
+        if settings.presence.topic is not None:
+            filters.append(Filter(settings.presence.topic.filter, 0))  # retained: it is read again after a break
+        status = Pattern(settings.status).fill(client=self.client_id) if settings.status else ""
+        session = settings.session if settings.client_id else 0
+        link = Link(
+            place, ctx.clock, self.client_id, filters=filters, echo=f"{self._replies}/echo", hear=self._hear,
+            changed=self._changed, session=session, will=status,
+        )  # fmt: skip
+        self.links = [link]
+        self._calls = Calls(
+            ctx, link, self._way, devices, window=settings.window, total=settings.total, expires=settings.version == 5,
+            spawn=self._spawn,
+        )  # fmt: skip
+        if self._tells:
+            self.links.append(self._telemetry(ctx, place, session))
+        for one in self.links:
+            self._spawn(one.run(), f"connection {one.client_id}")
+        self._spawn(devices.report(), "presence")
+        if settings.sessions:
+            self._spawn(self._prepare(ctx, place), "sessions")
+
+    def _telemetry(self, ctx: AdapterContext, place: Place, session: int) -> Link:
+        """The connection for what devices tell. Hubs of a group share it, so nothing is kept for one that is away."""
+        settings = self._settings
+        told = [rule.topic.filter for rule in settings.telemetry]
+        told += FILTERS if settings.speak == "enos" else ()
+        begin = f"$share/{settings.group}/" if settings.group else ""
+        link = Link(
+            place, ctx.clock, f"{self.client_id}-intake", filters=[Filter(begin + one) for one in widest(told)],
+            echo=f"{self._replies}/intake-echo", hear=self._told, changed=self._changed,
+            session=0 if settings.group else session,
+        )  # fmt: skip
+        assert self._devices is not None
+        posts = Posts(link.publish) if settings.speak == "enos" else None
+        self._intake = Intake(ctx, settings, self._devices, posts, pause=link.pause, spawn=self._spawn)
+        return link
+
+    async def stop(self, grace: float) -> None:
+        """Fail open calls at once, and leave the broker."""
+        if self._ctx is None or self._devices is None or self._calls is None:
+            return
+        self._ctx = None
+        self._ready.clear()
+        self._calls.fail("the hub stops")
+        tasks, self._tasks = self._tasks, set()
+        links, self.links = self.links, []
+        for link in links:
+            await link.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _spawn(self, coro: Coroutine[Any, Any, None], name: str) -> None:
+        if self._ctx is None:
+            coro.close()
+            return
+        task = self._ctx.spawn(coro, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def connected(self) -> None:
+        """Return once the broker is there."""
+        await self._ready.wait()
+
+    async def troubled(self) -> None:
+        """Return once a connection to the broker is lost."""
+        self._trouble.clear()
+        if all(link.up for link in self.links):
+            await self._trouble.wait()
+
+    async def known(self, device: str, presence: Presence) -> None:
+        """Return once a device is known to be so."""
+        if self._devices is not None:
+            await self._devices.until(device, presence)
+
+    def _changed(self) -> None:
+        """A connection came up or broke; calls depend on the first."""
+        if self._ctx is None or self._devices is None or self._calls is None or not self.links:
+            return
+        up = self.links[0].up
+        if all(link.up for link in self.links):
+            self._ready.set()
+        else:
+            self._ready.clear()
+            self._trouble.set()
+        if up is not self._devices.up:
+            self._devices.broker(up)
+            if not up:
+                self._calls.fail("the connection to the broker broke")
+
+    def _gone(self, device: BrokerDevice) -> None:
+        if self._calls is not None:
+            self._calls.fail("the device is away", device)
+
+    async def _prepare(self, ctx: AdapterContext, place: Place) -> None:
+        """Prepare the sessions of devices that hear of no command otherwise, each once."""
+        while self.unprepared:
+            await self._ready.wait()
+            for address in sorted(self.unprepared):
+                services = ctx.services(address) if isinstance(ctx, KnowsServices) else None
+                try:
+                    await prepare(place, ctx.clock, self._settings.sessions[address], address, sorted(services or ()))
+                    self.unprepared.discard(address)
+                except (OSError, MQTTConnectError) as error:
+                    log.warning("the session of %s could not be prepared: %s", address, error)
+            if self.unprepared:
+                await ctx.clock.sleep_until(ctx.clock.monotonic() + PREPARE_PAUSE)
+
+    # -- in -------------------------------------------------------------------------------------
+
+    def _hear(self, message: Message) -> None:
+        if self._ctx is None or self._calls is None or self._devices is None:
+            return
+        fits = len(message.payload) <= self._settings.max_message
+        if not (fits and self._calls.hear(message)):
+            if not (fits and self._devices.status(message)):
+                self._ignored += 1
+            message.acknowledge()
+
+    def _told(self, message: Message) -> None:
+        if self._ctx is not None and self._intake is not None:
+            self._intake.hear(message)
+
+    # -- calls ----------------------------------------------------------------------------------
+
+    def check(self, req: DeviceRequest) -> None:
+        """Refuse what can be known at once: a method, a target, a size, an address that is no part of a topic."""
+        if not self._addresses(req.device):
+            what = "<product key>/<device key>" if self._settings.levels == 2 else "one level of a topic"
+            raise BadRequest(f"the address of the device is not {what}", delivery=Delivery.NOT_SENT)
+        self._sending(req)
+
+    def _addresses(self, device: str) -> bool:
+        return is_address(device, self._settings.levels)
+
+    def _sending(self, req: DeviceRequest) -> Sending:
+        if req.method not in self._way.methods:
+            raise Unsupported(f"no method {req.method}", delivery=Delivery.NOT_SENT)
+        if not req.target or not req.target.isprintable() or len(req.target) > MAX_TARGET:
+            raise BadRequest(f"a target is printable text of at most {MAX_TARGET} letters", delivery=Delivery.NOT_SENT)
+        if any(text is not None and not text.isprintable() for text in (req.content_type, req.accept)):
+            raise BadRequest("a content type is printable text", delivery=Delivery.NOT_SENT)
+        if len(req.payload) > self._settings.max_payload:
+            raise TooLarge(f"at most {self._settings.max_payload} bytes", delivery=Delivery.NOT_SENT)
+        return self._way.sending(req)
+
+    async def call(self, req: DeviceRequest) -> DeviceResponse:
+        """One attempt; see the contract."""
+        ctx, calls = self._ctx, self._calls
+        if ctx is None or calls is None or not self._addresses(req.device):
+            raise NotConnected("there is no such device", delivery=Delivery.NOT_SENT)
+        sending = self._sending(req)
+        self._there(req.device)
+        if req.deadline <= ctx.clock.monotonic():
+            raise DeviceTimeout("the deadline is past", delivery=Delivery.NOT_SENT)
+        return await calls.call(req, sending)
+
+    def _there(self, address: str) -> Devices:
+        """Raises NotConnected for a device that cannot be reached now; it is told when it can be."""
+        devices = self._devices
+        if self._ctx is None or devices is None or not self._addresses(address):
+            raise NotConnected("there is no such device", delivery=Delivery.NOT_SENT)
+        if devices.presence(address) is Presence.OFFLINE:
+            devices.at(address).turned_away = True
+            what = "device" if devices.up else "broker"
+            raise NotConnected(f"the {what} is not there", delivery=Delivery.NOT_SENT)
+        return devices
+
+    async def observe(self, spec: ObserveSpec, deadline: float) -> tuple[DeviceResponse, Observation]:
+        """Devices tell by themselves: an observation begins with the hub."""
+        if not self._observable(spec.target):
+            raise Unsupported("nothing is told of this target", delivery=Delivery.NOT_SENT)
+        device = self._there(spec.device).at(spec.device)
+        observation = PostedObservation(spec, device)
+        older = device.observations.get(spec.target)
+        if older is not None:
+            older.active = False  # one of a target is enough
+        device.observations[spec.target] = observation
+        return NOTHING_YET, observation
+
+    def _observable(self, target: str) -> bool:
+        kind, _, name = target.strip("/").partition("/")
+        if self._settings.speak == "enos" and (
+            target == RAW or (kind in ("measurepoint", "event") and topics.is_service(name))
+        ):
+            return True
+        return any(tells(rule, target) for rule in self._settings.telemetry)
+
+    def expel(self, device: str) -> None:
+        """The hub has no such device any more; should it have it again, it is told anew who is there."""
+        if self._devices is not None:
+            self._devices.forget(device)
+
+    # -- the rest of the contract ---------------------------------------------------------------
+
+    def presence(self, device: str) -> Presence:
+        """What the device said last, or what can be told from hearing it; offline while the broker is."""
+        return Presence.OFFLINE if self._ctx is None or self._devices is None else self._devices.presence(device)
+
+    def window(self, device: str) -> int:
+        """How many more calls the device takes now."""
+        if self._ctx is None or self._devices is None or self._calls is None or not self._addresses(device):
+            return 0
+        if self._devices.presence(device) is Presence.OFFLINE:
+            # Whoever is turned away now is told when that changes.
+            self._devices.at(device).turned_away = True
+            return 0
+        return self._calls.free(self._devices.find(device))
+
+    def lane(self, device: str) -> str:
+        """Every device is a lane of its own."""
+        return device
+
+    def health(self) -> Mapping[str, Any]:
+        """Down without the broker, degraded while it brings only answers or only telemetry."""
+        if self._ctx is None or self._devices is None or self._calls is None:
+            return {"state": "down"}
+        ups = [link.up for link in self.links]
+        trouble = next((link.trouble for link in self.links if not link.up), "")
+        intake = self._intake
+        return {
+            "state": "down" if not any(ups) else "up" if all(ups) and not self.unprepared else "degraded",
+            "trouble": trouble,
+            "client": self.client_id,
+            "devices": len(self._devices),
+            "open": len(self._calls),
+            "losses": sum(link.losses for link in self.links),
+            "ignored": self._ignored + self._calls.ignored + self._devices.ignored + (intake.ignored if intake else 0),
+            "waiting": intake.pending if intake else 0,
+            "shed": intake.shed if intake else 0,
+        }

@@ -1,0 +1,203 @@
+"""Calls under way at a broker: out as messages, back as answers, each tied to its call, its device and its topic.
+
+Everything goes out with QoS 0, so that no broker keeps it for a device that is away, or gives it to one twice: the hub
+keeps calls, and sends again what may be sent again. By MQTT 5 it expires as well, for brokers that keep even that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+from adapters.mqtt import wire
+from adapters.mqtt.broker.client import Message
+from adapters.mqtt.broker.device import BrokerDevice
+from adapters.mqtt.broker.devices import Devices
+from adapters.mqtt.broker.link import Link
+from adapters.mqtt.broker.way import Answer, Sending, Way
+from hub.model.errors import HubError
+from hub.ports.adapter import (
+    AdapterContext,
+    Busy,
+    Delivery,
+    DeviceEvent,
+    DeviceRequest,
+    DeviceResponse,
+    DeviceTimeout,
+    EventKind,
+    NotConnected,
+)
+
+MOST_LATE = 1000
+"""Late answers that wait for the disk at a time."""
+PAUSE = 1.0
+
+
+class _Waiting:
+    """A message without an answer yet."""
+
+    __slots__ = ("answer", "device", "place", "sending", "sent")
+
+    def __init__(self, device: BrokerDevice, sending: Sending) -> None:
+        self.device = device
+        self.sending = sending
+        self.sent = False
+        self.place = 0
+        self.answer: asyncio.Future[DeviceResponse] = asyncio.get_running_loop().create_future()
+
+
+class Calls:
+    """All calls under way at one broker."""
+
+    def __init__(
+        self, ctx: AdapterContext, link: Link, way: Way, devices: Devices, *, window: int, total: int, expires: bool,
+        spawn: Callable[[Coroutine[Any, Any, None], str], None],
+    ) -> None:  # fmt: skip
+        self._ctx = ctx
+        self._link = link
+        self._way = way
+        self._devices = devices
+        self._window = window
+        self._total = total
+        self._expires = expires
+        self._spawn = spawn
+        self._waiting: dict[str, _Waiting] = {}
+        self._late = 0
+        self.ignored = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def free(self, device: BrokerDevice | None) -> int:
+        """How many more calls a device takes now."""
+        if not self._link.writable or len(self._waiting) >= self._total:
+            return 0
+        return self._window if device is None else max(0, self._window - device.calls)
+
+    # -- out ------------------------------------------------------------------------------------
+
+    async def call(self, req: DeviceRequest, sending: Sending) -> DeviceResponse:
+        """Send one message and wait for its answer, until the deadline."""
+        device = self._devices.at(req.device)
+        if self.free(device) <= 0 or sending.id in self._waiting:
+            raise Busy("the device takes no further call now", delivery=Delivery.NOT_SENT)
+        waiting = self._waiting[sending.id] = _Waiting(device, sending)
+        device.calls += 1
+        device.asked(sending.id)
+        timer = self._ctx.clock.call_at(req.deadline, self._expire, waiting)
+        try:
+            if sending.needs is not None and not self._link.hears(sending.needs.topic):
+                await self._joined(waiting)
+            if not waiting.answer.done():
+                self._publish(req, waiting)
+            return await waiting.answer
+        except asyncio.CancelledError:
+            if waiting.answer.done() and not waiting.answer.cancelled() and waiting.answer.exception() is None:
+                _hold(waiting.answer.result())  # it came while its caller left
+            raise
+        finally:
+            timer.cancel()
+            device.calls -= 1
+            del self._waiting[sending.id]
+            waiting.answer.cancel()
+
+    async def _joined(self, waiting: _Waiting) -> None:
+        """Listen to where the answer will come, or see the call end before."""
+        assert waiting.sending.needs is not None
+        joining = asyncio.ensure_future(self._link.join(waiting.sending.needs))
+        try:
+            waited: set[asyncio.Future[Any]] = {joining, waiting.answer}
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            if joining.done():
+                joining.result()
+        finally:
+            if not joining.done():
+                joining.cancel()
+                await asyncio.gather(joining, return_exceptions=True)
+
+    def _publish(self, req: DeviceRequest, waiting: _Waiting) -> None:
+        sending, properties = waiting.sending, waiting.sending.properties
+        if self._expires:
+            # In whole seconds, rounded down: a command rather dies too early than runs after its caller was told.
+            left = max(1, math.floor(req.deadline - self._ctx.clock.monotonic()))
+            properties = {**properties, "message_expiry_interval": min(left, 0xFFFF_FFFF)}
+        self._link.publish(sending.topic, sending.payload, properties=properties)
+        waiting.sent = True
+        waiting.place = self._link.written
+
+    def _expire(self, waiting: _Waiting) -> None:
+        if waiting.answer.done():
+            return
+        sent = Delivery.MAYBE if waiting.sent else Delivery.NOT_SENT
+        waiting.answer.set_exception(DeviceTimeout("no answer", delivery=sent))
+        if waiting.sent:
+            self._link.purge(waiting.place)
+
+    def fail(self, why: str, device: BrokerDevice | None = None) -> None:
+        """What waits, of one device or of all, has no answer."""
+        for waiting in list(self._waiting.values()):
+            if device in (None, waiting.device) and not waiting.answer.done():
+                sent = Delivery.MAYBE if waiting.sent else Delivery.NOT_SENT
+                waiting.answer.set_exception(NotConnected(why, delivery=sent))
+
+    # -- in -------------------------------------------------------------------------------------
+
+    def hear(self, message: Message) -> bool:
+        """Take in a message if it is an answer."""
+        answer = self._way.answer(message)
+        if answer is None:
+            return False
+        if message.retained:
+            self.ignored += 1  # an answer to something long ago
+            message.acknowledge()
+        else:
+            self._answered(answer, message)
+        return True
+
+    def _answered(self, answer: Answer, message: Message) -> None:
+        waiting = self._waiting.get(answer.id)
+        if (
+            waiting is not None
+            and waiting.sent
+            and waiting.device.address == answer.device
+            and waiting.sending.purpose == answer.purpose
+        ):
+            if waiting.answer.done():
+                message.acknowledge()  # it came twice
+                return
+            waiting.device.heard(waiting.sending.id)
+            self._devices.heard(answer.device, called=True)
+            response = self._way.response(answer, waiting.sending.said)
+            waiting.answer.set_result(replace(response, held=message.acknowledge) if message.qos else response)
+            return
+        call_id = wire.call_of(answer.id, answer.device, answer.purpose)
+        device = None if call_id is None or self._late >= MOST_LATE else self._devices.offered(answer.device)
+        if call_id is None or device is None or device.heard(answer.id):
+            self.ignored += 1  # forged, meant for another device, heard before, or an answer to nothing
+            message.acknowledge()
+            return
+        self._late += 1
+        self._spawn(self._told(answer, call_id, message), "a late answer")
+
+    async def _told(self, answer: Answer, call_id: str, message: Message) -> None:
+        clock = self._ctx.clock
+        attrs = {"call_id": call_id, "response": self._way.response(answer, None)}
+        try:
+            while True:
+                try:
+                    event = DeviceEvent(EventKind.LATE_RESPONSE, answer.device, clock.monotonic(), attrs=attrs)
+                    await self._ctx.accept(event)
+                    message.acknowledge()
+                    return
+                except HubError:
+                    await clock.sleep_until(clock.monotonic() + PAUSE)
+        finally:
+            self._late -= 1
+
+
+def _hold(response: DeviceResponse) -> None:
+    if response.held is not None:
+        response.held()

@@ -1,0 +1,64 @@
+"""One device behind a broker: whether it is there, what of that the hub was told, its calls, what it waits to tell."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from hub.model.device import Presence
+from hub.ports.adapter import ObserveSpec
+
+REMEMBERED = 64
+
+Job = Callable[[], Coroutine[Any, Any, None]]
+
+
+class PostedObservation:
+    """An observation of what a device tells by itself; nothing has to be asked of the device."""
+
+    __slots__ = ("_device", "active", "spec")
+
+    def __init__(self, spec: ObserveSpec, device: BrokerDevice) -> None:
+        self.spec = spec
+        self._device = device
+        self.active = True
+
+    async def cancel(self) -> None:
+        """Stop it; a second cancel is harmless."""
+        self.active = False
+        if self._device.observations.get(self.spec.target) is self:
+            del self._device.observations[self.spec.target]
+
+
+class BrokerDevice:
+    """What is known of an address. `presence` is what was heard last on this connection, `told` what the hub knows."""
+
+    __slots__ = ("_heard", "address", "calls", "inbox", "observations", "presence", "registered", "told", "turned_away")
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.presence = Presence.UNKNOWN
+        self.told = Presence.UNKNOWN
+        self.registered = False
+        self.turned_away = False
+        self.calls = 0
+        self.observations: dict[str, PostedObservation] = {}
+        self.inbox: deque[Job] | None = None
+        self._heard: OrderedDict[str, None] | None = None
+
+    def heard(self, id: str) -> bool:
+        """Remember that an answer came; True if one had come before."""
+        if self._heard is None:
+            self._heard = OrderedDict()
+        if id in self._heard:
+            return True
+        self._heard[id] = None
+        if len(self._heard) > REMEMBERED:
+            self._heard.popitem(last=False)
+        return False
+
+    def asked(self, id: str) -> None:
+        """A call goes out (again): its next answer is a new one."""
+        if self._heard is not None:
+            self._heard.pop(id, None)

@@ -1,0 +1,58 @@
+"""How devices behind a broker are called: the one seam between calls and the words of a way of speaking."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from adapters.mqtt.broker.client import Message
+from adapters.mqtt.broker.link import Filter
+from hub.ports.adapter import DeviceRequest, DeviceResponse
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """A call as a message. `purpose` ties the answer to what was asked, `needs` must be listened to before."""
+
+    id: str
+    purpose: str
+    topic: str
+    payload: bytes
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    needs: Filter | None = None
+    said: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A message that answers something: what, by its own words. Without an id it answers nothing: whoever is at the
+    broker could have said it."""
+
+    id: str
+    device: str
+    purpose: str
+    body: Any
+
+
+class Way(Protocol):
+    """A way of speaking. Pure: what it says goes out over a link that it does not know."""
+
+    methods: frozenset[str]
+    idempotent: frozenset[str]
+
+    def filters(self) -> Sequence[Filter]:
+        """Where answers come."""
+        ...
+
+    def sending(self, req: DeviceRequest) -> Sending:
+        """The message of a call. Raises CallError (NOT_SENT) for what there are no words for."""
+        ...
+
+    def answer(self, message: Message) -> Answer | None:
+        """What a message answers; None for one that is no answer."""
+        ...
+
+    def response(self, answer: Answer, said: Any) -> DeviceResponse:
+        """What a device answered; `said` is that of the sending, None when nobody knows it any more."""
+        ...

@@ -1,0 +1,174 @@
+"""Devices behind a real broker with the real core above: breaks under load, absence past a deadline, restarts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from adapters.mqtt.broker.double import DeviceDouble
+from adapters.mqtt.broker.mosquitto import PROGRAM, Mosquitto
+from hub.model.device import Presence, Registration
+from hub.model.event import EventKind
+from hub.model.outcome import Ending
+from tests.require import require
+from tests.trips.broker_rig import PATIENCE, running
+
+pytestmark = pytest.mark.anyio
+
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture(scope="module")
+def mosquitto() -> Iterator[Mosquitto]:
+    require(PROGRAM)
+    broker = Mosquitto()
+    yield broker
+    broker.close()
+
+
+@pytest.fixture
+def broker(mosquitto: Mosquitto) -> Mosquitto:
+    """A broker that remembers nothing of the test before."""
+    mosquitto.kill()
+    mosquitto.start()
+    return mosquitto
+
+
+async def comes_back(double: DeviceDouble, there: asyncio.Event) -> None:
+    """A device as they are: it connects again when its connection is lost and the broker is there."""
+    while True:
+        await double.closed.wait()
+        await there.wait()
+        await double.close()
+        await double.connect()
+
+
+@pytest.mark.parametrize("calls", [200, pytest.param(5000, marks=[pytest.mark.soak, pytest.mark.timeout(600)])])
+async def test_a_broker_that_is_killed_under_load_loses_no_call_and_runs_none_twice(
+    tmp_path: Path, broker: Mosquitto, calls: int
+) -> None:
+    async with running(tmp_path, broker, devices=5) as plant:
+        doubles = [await plant.device(f"d{number}") for number in range(5)]
+        there = asyncio.Event()
+        there.set()
+        lives = [asyncio.create_task(comes_back(double, there)) for double in doubles]
+        taken = []
+        for number in range(calls):
+            taken.append(await plant.submit(f"d{number % 5}", timeout=SECOND, expiry=timedelta(minutes=1)))
+            if number == calls // 2:
+                there.clear()
+                broker.kill()
+            if number == calls * 3 // 4:
+                broker.start()
+                there.set()
+        async with asyncio.timeout(PATIENCE * 10):
+            states = [await plant.ended(call) for call in taken]
+        for life in lives:
+            life.cancel()
+        await asyncio.gather(*lives, return_exceptions=True)
+
+        executed = Counter(id for double in doubles for id in double.executed)
+        endings = {state.call.id: state.outcome.ending for state in states if state.outcome is not None}
+        assert len(endings) == calls
+        assert set(executed.values()) == {1}
+        assert set(endings.values()) <= {Ending.ANSWERED, Ending.UNKNOWN}
+        answered = [id for id, ending in endings.items() if ending is Ending.ANSWERED]
+        assert all(id in executed for id in answered)
+        # What was taken while the broker was away went out afterwards.
+        away = [call.id for call in taken[calls // 2 + 1 : calls * 3 // 4]]
+        assert all(endings[id] is Ending.ANSWERED for id in away[-5:])
+        assert plant.adapter.health()["state"] == "up"
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+async def test_nothing_runs_late_on_a_device_that_comes_back_after_the_deadline(
+    tmp_path: Path, broker: Mosquitto, method: str
+) -> None:
+    async with running(tmp_path, broker, presence={}) as plant:
+        double = await plant.device("d0", clean=False)
+        await plant.ended(await plant.submit("d0"))
+        await double.close()  # its session stays at the broker, which keeps messages for it
+
+        ends = []
+        for _ in range(2):
+            call = await plant.submit("d0", method=method, timeout=SECOND * 1.5)
+            ends.append((await plant.ended(call)).outcome)
+        await double.connect()
+        await double.flushed()
+        after = await plant.ended(await plant.submit("d0", payload=b"again"))
+
+        assert {end.ending for end in ends if end} == {Ending.UNKNOWN if method == "POST" else Ending.TIMED_OUT}
+        assert after.outcome is not None and after.outcome.payload == b"again"
+        assert len(double.executed) == 2  # the first one and the last one
+
+
+async def test_a_device_that_says_it_is_away_is_not_called_until_it_is_back(tmp_path: Path, broker: Mosquitto) -> None:
+    async with running(tmp_path, broker) as plant:
+        double = await plant.device("d0")
+        await double.leave()
+        await plant.adapter.known("d0", Presence.OFFLINE)
+        call = await plant.submit("d0", payload=b"later")
+        assert double.executed == []
+
+        await double.connect()
+
+        assert (await plant.ended(call)).outcome.payload == b"later"  # type: ignore[union-attr]
+        assert double.executed == [call.id]
+
+
+async def test_a_device_registers_once_in_all_its_lives_and_those_of_the_hub(tmp_path: Path, broker: Mosquitto) -> None:
+    async with running(tmp_path, broker) as plant:
+        double = await plant.device("d0")
+        await plant.ended(await plant.submit("d0"))
+        await double.restart()
+        await plant.ended(await plant.submit("d0"))
+    async with running(tmp_path, broker) as plant:
+        await plant.device("d0")
+        await plant.ended(await plant.submit("d0"))
+        device = plant.hub.directory.device("acme", "d0")
+
+        assert device is not None
+        assert (device.registration, device.presence) == (Registration.REGISTERED, Presence.ONLINE)
+        assert len(await plant.events(EventKind.REGISTERED)) == 1
+
+
+async def test_a_device_that_stayed_is_there_at_once_after_a_restart_of_the_hub(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    async with running(tmp_path, broker) as plant:
+        double = await plant.device("d0")
+        await plant.ended(await plant.submit("d0"))
+        plant.doubles.clear()
+    async with running(tmp_path, broker, presence={"topic": "devices/{device}/status", "required": True}) as plant:
+        plant.doubles.append(double)
+        state = await plant.ended(await plant.submit("d0"))
+        device = plant.hub.directory.device("acme", "d0")
+
+        assert state.outcome is not None and state.outcome.ending is Ending.ANSWERED
+        assert device is not None and device.presence is Presence.ONLINE
+
+
+async def test_a_call_ends_by_the_answer_that_comes_after_a_restart_of_the_hub(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    async with running(tmp_path, broker) as plant:
+        double = await plant.device("d0")
+        double.hold()
+        call = await plant.submit("d0", timeout=timedelta(seconds=30))
+        asked = await double.asked()
+        plant.doubles.clear()
+        await asked.double.flushed()
+    double.qos = 1
+    await asked.answer(b"at last")  # while there is no hub: the broker keeps it for this one
+    async with running(tmp_path, broker) as plant:
+        plant.doubles.append(double)
+        state = await plant.ended(call)
+
+        assert state.outcome is not None
+        assert (state.outcome.ending, state.outcome.payload) == (Ending.ANSWERED, b"at last")
+        assert double.executed == [call.id]

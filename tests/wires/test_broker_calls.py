@@ -1,0 +1,263 @@
+"""Calls through a broker: what goes out, what counts as an answer, and what nobody shall get late."""
+
+from __future__ import annotations
+
+import asyncio
+
+import orjson
+import pytest
+
+from adapters.mqtt import wire
+from adapters.mqtt.broker.adapter import create
+from adapters.mqtt.broker.link import Filter
+from adapters.mqtt.broker.mosquitto import Mosquitto
+from hub.ports.adapter import BadRequest, CallError, Delivery, EventKind
+from tests.contracts.adapter_case import refused
+from tests.contracts.context import ContextDouble
+from tests.require import require
+from tests.wires.broker_bench import PATIENCE, bench
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize("speak", ["mqtt5", "template"])
+async def test_each_method_reaches_the_device_by_its_name(speak: str) -> None:
+    async with bench(speak) as b:
+        double = await b.rig.device()
+        for method in sorted(b.adapter.capabilities.methods):
+            assert (await b.call(double.address, method, target="/3/0")).status == 200
+            asked = double.requests[-1]
+            said = asked.said("method") if speak == "mqtt5" else orjson.loads(asked.payload)["method"]
+            target = asked.said("target") if speak == "mqtt5" else orjson.loads(asked.payload)["target"]
+            assert (said, target) == (method, "/3/0")
+
+
+async def test_enos_points_and_services_have_their_own_topics() -> None:
+    async with bench("enos") as b:
+        double = await b.rig.device()
+        for method, target, topic in (
+            ("INVOKE", "add", "add"), ("POST", "/service/y", "y"), ("GET", "/measurepoint/t", "measurepoint/get"),
+            ("PUT", "/measurepoint/t", "measurepoint/set"),
+        ):  # fmt: skip
+            await b.call(double.address, method, target=target, payload=b"1" if method == "PUT" else b"")
+            assert double.requests[-1].topic == f"/sys/{double.address}/thing/service/{topic}"
+
+
+async def test_a_request_of_mqtt_5_says_where_its_answer_goes_and_when_it_is_too_late() -> None:
+    async with bench() as b:
+        double = await b.rig.device()
+        request = b.request(double.address, payload=b"x", content_type="text/plain", accept="application/cbor",
+                            query=(("a", "1"), ("b", "")), deadline=b.clock.monotonic() + 9.7)  # fmt: skip
+        await b.adapter.call(request)
+
+        asked = double.requests[-1]
+        assert asked.one("response_topic") == f"hubs/{b.adapter.client_id}/replies"
+        assert bytes(asked.one("correlation_data")).startswith(request.call_id.encode())
+        assert 8 <= asked.one("message_expiry_interval") <= 9
+        assert (asked.qos, asked.one("content_type")) == (0, "text/plain")
+        assert (asked.said("accept"), asked.said("query")) == ("application/cbor", "a=1&b")
+
+
+@pytest.mark.parametrize("speak", ["mqtt5", "template", "enos"])
+async def test_a_retained_answer_is_none(speak: str) -> None:
+    async with bench(speak) as b:
+        double = await b.rig.device()
+        double.hold()
+        _, task = await b.begin(double.address)
+        asked = await double.asked()
+        id, topic = asked.id, asked.message.topic + "_reply"
+        if speak == "mqtt5":
+            topic = asked.message.one("response_topic")
+            double.publish(topic, b"x", retain=True, correlation_data=f"{id} {double.address}".encode())
+        elif speak == "template":
+            assert b.rig.settings.template is not None
+            topic = b.rig.settings.template.reply.fill(device=double.address)
+            double.publish(topic, orjson.dumps({"id": id, "code": 200, "result": 1}), retain=True)
+        else:
+            double.publish(topic, wire.answer(id, 200), retain=True)
+        # Who listens when it is published gets it as any other; it is retained for those who come later.
+        assert (await task).status == 200
+        await b.rig.restart_hub(b.ctx)
+        await double.flushed()
+        await b.call_barrier(double)
+
+        assert b.ctx.of(EventKind.LATE_RESPONSE) == []
+        double.publish(topic, b"", retain=True)
+        await double.flushed()
+
+
+async def test_an_answer_to_another_hub_is_not_heard() -> None:
+    async with bench() as one, bench() as other:
+        double = await one.rig.device()
+        double.hold()
+        _, task = await one.begin(double.address)
+        asked = await double.asked()
+        correlation = f"{asked.id} {double.address}".encode()
+        double.publish(f"hubs/{other.adapter.client_id}/replies", b"x", correlation_data=correlation)
+        await double.flushed()
+        assert not task.done()
+
+        await asked.answer(b"true")
+        assert (await task).payload == b"true"
+
+
+async def test_an_answer_with_qos_1_is_acknowledged_once_it_is_held() -> None:
+    async with bench(session=600) as b:
+        double = await b.rig.device()
+        double.qos = 1
+        double.hold()
+        request, task = await b.begin(double.address)
+        await (await double.asked()).answer(b"precious")
+        response = await task
+        assert response.held is not None
+        # The hub ends before it holds the answer: the next one gets it again.
+        await b.rig.restart_hub(b.ctx)
+        (late,) = await b.ctx.seen(EventKind.LATE_RESPONSE)
+        assert (late.attrs["call_id"], late.attrs["response"].payload) == (request.call_id, b"precious")
+
+        await double.flushed()
+        await b.call_barrier(double)
+        await b.rig.restart_hub(b.ctx)
+        await b.call_barrier(double)
+        assert len(b.ctx.of(EventKind.LATE_RESPONSE)) == 1
+
+
+@pytest.mark.parametrize(
+    ("speak", "answers"),
+    [
+        ("template", {b"no json": 502, b'{"id":"ID","code":"x"}': 502, b'{"id":"ID","code":404}': 404,
+                      b'{"id":"ID","code":0,"result":{"a":1}}': 200}),
+        ("enos", {b'{"id":"ID","code":2001,"message":"will not"}': 500, b'{"id":"ID"}': 502,
+                  b'{"id":"ID","code":"0","data":null}': 200}),
+    ],
+)  # fmt: skip
+async def test_what_a_device_answers_is_told_as_it_is(speak: str, answers: dict[bytes, int]) -> None:
+    async with bench(speak) as b:
+        double = await b.rig.device()
+        double.hold()
+        for body, status in answers.items():
+            _, task = await b.begin(double.address)
+            asked = await double.asked()
+            topic = asked.message.topic + "_reply"
+            if b.rig.settings.template is not None:
+                topic = b.rig.settings.template.reply.fill(device=double.address)
+            double.publish(topic, body.replace(b"ID", asked.id.encode()))
+            await double.flushed()
+            if b"ID" not in body:
+                # An answer that names no call could be anybody's.
+                assert not task.done()
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+            else:
+                assert (await task).status == status
+
+
+async def test_ids_may_stand_in_the_topic_and_payloads_go_as_they_are() -> None:
+    template = {"request": "raw/{device}/ask/{method}/{id}/{target...}", "reply": "raw/{device}/said/{id}"}
+    async with bench("template", template=template, presence={}) as b:
+        double = b.rig.double("d-raw")
+        double.heard, double.listens = [], ["raw/d-raw/ask/#"]
+        await double.connect()
+        request, task = await b.begin("d-raw", method="PUT", target="/3/0", payload=bytes(range(256)))
+        await double.until(lambda: bool(double.heard))
+        topic, payload = double.heard[0].topic, double.heard[0].payload
+        id = topic.split("/")[4]
+        assert (topic, payload) == (f"raw/d-raw/ask/PUT/{id}/3/0", bytes(range(256)))
+        double.publish(f"raw/somebody-else/said/{id}", b"forged")
+        double.publish(f"raw/d-raw/said/{id}", b"\x00\xff")
+
+        assert (await task).payload == b"\x00\xff"
+        assert id.startswith(request.call_id)
+
+
+async def test_what_the_broker_would_not_take_ends_no_connection() -> None:
+    require("mosquitto")
+    broker = Mosquitto("max_packet_size 20000")
+    broker.start()
+    try:
+        async with bench(broker=broker) as b:
+            double = await b.rig.device()
+            await refused(
+                b.adapter.call(b.request(double.address, payload=bytes(30_000))), "TOO_LARGE", Delivery.NOT_SENT
+            )
+            assert (await b.call(double.address, payload=b"small")).payload == b"small"
+    finally:
+        broker.close()
+
+
+@pytest.mark.parametrize("address", ["acme/pump", "a+b", "#", "", "a\x00b"])
+async def test_an_address_that_is_more_than_a_level_is_refused_at_once(address: str) -> None:
+    adapter = create({})
+    async with bench() as b:
+        with pytest.raises(BadRequest, match="one level"):
+            adapter.check(b.request(address))
+        await refused(b.adapter.call(b.request(address)), "NOT_CONNECTED", Delivery.NOT_SENT)
+
+
+async def test_with_mqtt_3_the_answers_of_a_service_are_listened_to_from_its_first_call_on() -> None:
+    async with bench("enos", version=4) as b:
+        double = await b.rig.device()
+        assert not b.adapter.links[0].hears("/sys/+/+/thing/service/add_reply")
+        both = [b.begin(double.address, method="INVOKE", target="add") for _ in range(2)]
+        tasks = [(await one)[1] for one in both]
+        async with asyncio.timeout(PATIENCE):
+            assert [response.status for response in await asyncio.gather(*tasks)] == [200, 200]
+        assert b.adapter.links[0].hears("/sys/+/+/thing/service/add_reply")
+        assert len(double.executed) == 2
+
+
+async def test_the_hub_does_not_hear_its_own_commands() -> None:
+    async with bench("enos") as b:
+        double = await b.rig.device()
+        before = b.adapter.health()["ignored"]
+        for _ in range(5):
+            await b.call(double.address)
+
+        assert b.adapter.health()["ignored"] == before
+
+
+async def test_a_topic_that_cannot_be_joined_leaves_the_call_unsent() -> None:
+    async with bench("enos", version=4) as b:
+        double = await b.rig.device()
+        b.adapter.links[0].cut()
+        with pytest.raises(CallError) as caught:
+            await b.adapter.links[0].join(Filter("/sys/+/+/thing/service/y_reply"))
+        assert caught.value.delivery is Delivery.NOT_SENT
+        assert double.received == 0
+
+
+async def test_two_adapters_at_one_broker_serve_their_own_devices() -> None:
+    async with bench() as one, bench("template") as other:
+        first, second = await one.rig.device(), await other.rig.device()
+        assert (await one.call(first.address, payload=b"1")).payload == b"1"
+        assert (await other.call(second.address, payload=b"2")).payload == b"2"
+        assert isinstance(one.ctx, ContextDouble)
+        assert {event.device for event in one.ctx.of(EventKind.REGISTERED)} == {first.address}
+
+
+async def test_a_device_that_the_hub_has_only_now_is_told_of_at_its_first_answer() -> None:
+    async with bench() as b:
+        b.ctx.forgotten = True
+        double = await b.rig.device()
+        await b.turns()
+        assert b.ctx.of(EventKind.REGISTERED) == []
+
+        b.ctx.forgotten = False
+        await b.call(double.address)
+        await b.ctx.seen(EventKind.REGISTERED, double.address)
+        b.adapter.expel(double.address)
+        await b.call(double.address)
+        await b.ctx.seen(EventKind.REGISTERED, double.address, 2)
+
+
+async def test_a_message_that_is_too_large_is_no_answer() -> None:
+    async with bench("template", max_message=2000) as b:
+        double = await b.rig.device()
+        double.hold()
+        _, task = await b.begin(double.address)
+        asked = await double.asked()
+        await asked.answer(bytes(2000))
+        await b.ctx.seen(EventKind.REGISTERED)
+        assert not task.done()
+        await asked.answer(b"small")
+        assert (await task).payload == b"small"
