@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from hub.core.dispatch import Dispatch
+from hub.core.ending import made
+from hub.core.ticket import Turn
 from hub.model.call import CallState, Stage
-from hub.model.errors import NotFound
+from hub.model.errors import NotFound, StorageFailed
 from hub.model.ids import CallId
 from hub.model.job import facets_of
+from hub.model.outcome import Ending
 from hub.model.principal import Principal
 from hub.model.query import Query
 from hub.ports.clock import Clock
 from hub.ports.engine import CallQuery, JobPage, Journal
+
+WRITTEN = 5.0
+"""Seconds that an end which was begun may take to be on disk."""
 
 
 class Calls:
@@ -50,6 +56,10 @@ class Calls:
         """A page of the jobs of an array of the account. Raises OutOfRange."""
         return await self._journal.jobs(account, device, query)
 
+    async def commands(self, application: str, organisation: str, device: str, query: Query) -> JobPage:
+        """A page of the commands that an organisation gave a device through an application. Raises OutOfRange."""
+        return await self._journal.commands(application, organisation, device, query)
+
     async def wait_end(self, call: CallId, until: float) -> CallState | None:
         """The call once it has ended, or as it stands at monotonic `until`; None if there is no such call."""
         ticket = self._dispatch.tickets.get(call)
@@ -79,6 +89,26 @@ class Calls:
             return state
         await self._dispatch.cancel(call)
         return await self.get(principal, call)
+
+    async def withdraw(self, calls: Iterable[CallId]) -> Sequence[CallState]:
+        """Call off those of some calls that nobody has begun to send; how these stand, once that is on disk.
+
+        Whose calls they are is the asker's to see to. Raises StorageFailed when an end cannot be written in time.
+        """
+        unsent = [
+            ticket
+            for ticket in map(self._dispatch.tickets.get, calls)
+            if ticket is not None and ticket.committed and ticket.turn in (Turn.QUEUED, Turn.RESERVED)
+        ]
+        # No await before the last of them is out of the line: none may be sent because another one left.
+        for ticket in unsent:
+            self._dispatch.end_soon(ticket, made(Ending.CANCELLED))
+        until = self._clock.monotonic() + WRITTEN
+        states = [await self.wait_end(ticket.call.id, until) for ticket in unsent]
+        ended = [state for state in states if state is not None and state.stage is Stage.DONE]
+        if len(ended) < len(unsent):
+            raise StorageFailed("the end of a call is still to be written")
+        return ended
 
 
 def _resolve(waiter: asyncio.Future[None]) -> None:

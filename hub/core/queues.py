@@ -103,7 +103,7 @@ class Queues:
             return 0
         if (lane.adapter, ticket.call.address) in self._silent:
             return 0
-        if lane.alone or (lane.inflight and ticket.call.spec.order is Order.STRICT):
+        if lane.alone or (lane.inflight and ticket.call.spec.order.alone):
             return 0
         caps = adapter.capabilities
         if self._inflight[lane.adapter] >= caps.total_inflight:
@@ -116,7 +116,7 @@ class Queues:
         ticket.slot = True
         ticket.lane.inflight += 1
         ticket.lane.reserved += 1
-        ticket.lane.alone = ticket.call.spec.order is Order.STRICT
+        ticket.lane.alone = ticket.call.spec.order.alone
         self._inflight[ticket.lane.adapter] += 1
 
     def handed_over(self, ticket: Ticket) -> None:
@@ -124,6 +124,13 @@ class Queues:
         if ticket.turn is Turn.RESERVED:
             ticket.lane.reserved -= 1
         ticket.turn = Turn.SENT
+
+    def take_up(self, ticket: Ticket) -> None:
+        """A call that was under way before a restart: where its turn lasts until its end, it has its slot again."""
+        if ticket.call.spec.order is Order.EXCLUSIVE:
+            ticket.slot = ticket.lane.alone = True
+            ticket.lane.inflight += 1
+            self._inflight[ticket.lane.adapter] += 1
 
     def _give_slot(self, ticket: Ticket) -> bool:
         if not ticket.slot:
@@ -135,6 +142,11 @@ class Queues:
             ticket.lane.reserved -= 1
         self._inflight[ticket.lane.adapter] -= 1
         return True
+
+    def let_pass(self, ticket: Ticket) -> None:
+        """The call needs its slot no longer, though it has not ended; one whose turn lasts until then keeps it."""
+        if ticket.call.spec.order is not Order.EXCLUSIVE:
+            self.free_slot(ticket)
 
     def free_slot(self, ticket: Ticket) -> None:
         """The ticket occupies its lane no longer; the next in line may go. Harmless when it had no slot."""

@@ -16,6 +16,7 @@ from hub.model.ids import CallId, Incarnation
 from hub.model.outcome import Outcome
 
 if TYPE_CHECKING:
+    from hub.model.command import CommandFacets
     from hub.model.job import JobFacets
 
 
@@ -34,13 +35,21 @@ class Order(enum.Enum):
 
     SERIAL: sent in order of acceptance. PARALLEL: may overtake, as far as the adapter's window
     allows. LATEST: replaces earlier unsent LATEST calls for the same device, method and target. STRICT: as
-    SERIAL, and no other call is under way at the device meanwhile, whatever its window.
+    SERIAL, and no other call is under way at the device meanwhile, whatever its window. EXCLUSIVE: as STRICT, and its
+    turn lasts until it has ended: also while only a late answer is waited for, or the far side holds it, and over a
+    restart; never longer than its timeout after it was sent.
     """
 
     SERIAL = "serial"
     PARALLEL = "parallel"
     LATEST = "latest"
     STRICT = "strict"
+    EXCLUSIVE = "exclusive"
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other call may be under way at the device meanwhile."""
+        return self is Order.STRICT or self is Order.EXCLUSIVE
 
 
 class OnUncertain(enum.Enum):
@@ -54,7 +63,8 @@ class OnUncertain(enum.Enum):
 class CallSpec:
     """What was asked, unjudged. `channel` is the full name `<application>/<name>`; an empty `ref`
     becomes the id of the call. `within` bounds the whole from acceptance to the end, in place of expiry and timeout; it
-    is in the call's deadline then and not read back."""
+    is in the call's deadline then and not read back. `command` puts the call into the collection of commands of its
+    device; it is written with the call and not read back."""
 
     account: str
     application: str
@@ -76,6 +86,7 @@ class CallSpec:
     on_uncertain: OnUncertain = OnUncertain.REPORT
     echo: Mapping[str, Any] = field(default_factory=dict)
     within: timedelta | None = None
+    command: CommandFacets | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,10 @@ class Locked(HubError):
     """Another process holds the data folder."""
 
 
+class CannotListen(HubError):
+    """A socket cannot be had; the text is for the operator."""
+
+
 class RevisionConflict(HubError):
     """A record is no longer at the revision that the writer expected; nothing was written."""
 

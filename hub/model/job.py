@@ -107,7 +107,8 @@ def status_of(outcome: Outcome) -> int:
             good = said if isinstance(said, int) and said in STATUSES and 200 <= said < 300 else 200
             return 204 if not outcome.payload and good in (200, 204) else 200 if good == 204 else good
         case Ending.DEVICE_ERROR | Ending.REFUSED:
-            return status_within(outcome.status)
+            # A device that refuses the hub does not mean who asked.
+            return 503 if outcome.status in (401, 403) else status_within(outcome.status)
         case Ending.UNKNOWN:
             return 500
         case Ending.CANCELLED:

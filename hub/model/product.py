@@ -43,7 +43,7 @@ class Service:
 @dataclass(frozen=True, slots=True)
 class Product:
     """A kind of device. Its key is unique in the hub; `secret` lets devices sign in that have none of their own yet,
-    where `activation` allows that."""
+    where `activation` allows that; with `reactivation` also those that have used their own before."""
 
     key: str
     account: str
@@ -53,6 +53,7 @@ class Product:
     secret: bytes | None = field(default=None, repr=False)
     disabled: bool = False
     declared: bool = False
+    reactivation: bool = False
 
 
 def _is_a(value: object, kind: str) -> bool:

@@ -27,6 +27,7 @@ class Kind(enum.Enum):
     WEBHOOK = "webhook"
     RULE = "rule"
     WANT = "want"
+    OWED = "owed"
     CHANNEL = "channel"
     CONTROL = "control"
     MEMORY = "memory"

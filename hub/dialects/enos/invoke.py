@@ -15,13 +15,12 @@ from hub.core.intake import Idempotency, Taken
 from hub.delivery.control_reply import INVOKE_FAILED, WRITE_FAILED, milliseconds, reply_of
 from hub.delivery.request import repetition
 from hub.dialects.enos import wire
+from hub.dialects.enos.addressed import device_of, is_away
 from hub.dialects.enos.exchange import Exchange, Front, exchange_of
 from hub.dialects.enos.failure import INTERNAL, NO_CHANNEL, NO_DEVICE, Failure, failure_of_call, of_channels, success
 from hub.model.call import Call, CallSpec, Stage
-from hub.model.device import Device, Presence, Registration
 from hub.model.errors import Refusal
 from hub.model.principal import Scope
-from hub.model.product import ASSET
 
 CONTROLS, POINTS = 1_000_000, 1_000_200
 _NUMBER = "n"
@@ -119,33 +118,20 @@ class InvokeRoutes:
     def _spec(self, exchange: Exchange, asked: wire.Asked, place: int) -> CallSpec:
         """Raises Failure for a device or a channel that there is not, and for a device that is known to be away."""
         front, principal = self._front, exchange.principal
-        device = self._device(principal.account, asked.echo)
+        echo = asked.echo
+        device = device_of(front, principal.account, echo["asset"], echo["product"], echo["key"])
         if device is None:
             raise Failure(NO_DEVICE)
         wire.fill(asked, device, front.hub.products.service(device, str(asked.echo["service"])))
         named = asked.echo[MEMBER]
         if named and front.controls.find(principal.application, named) is None:
             raise of_channels(POINTS if asked.setting else CONTROLS, NO_CHANNEL)
-        if self._away(device):
+        if is_away(front, device):
             raise Failure(WRITE_FAILED if asked.setting else INVOKE_FAILED, "NOT_CONNECTED")
         asked.echo[_NUMBER] = place
         return wire.spec_of(
             asked, principal.account, principal.application, f"{principal.application}/{DEFAULT}"
         )
-
-    def _device(self, account: str, echo: dict[str, Any]) -> Device | None:
-        directory = self._front.hub.directory
-        if echo["asset"]:
-            # A wrong asset id is wrong even where product and device key are right (decisions A2).
-            return directory.device(account, echo["asset"], (ASSET,))
-        device = directory.by_alias("product-device", f"{echo['product']}/{echo['key']}")
-        return device if device is not None and device.account == account else None
-
-    def _away(self, device: Device) -> bool:
-        adapter = self._front.hub.adapters.get(device.adapter)
-        if adapter is None or adapter.presence(device.address) is not Presence.OFFLINE:
-            return False
-        return not (self._front.settling and device.registration is Registration.REGISTERED)
 
     def _single(self, exchange: Exchange, request: Request) -> wire.Asked:
         query, parts = exchange.query, request.path_params

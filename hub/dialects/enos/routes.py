@@ -9,6 +9,8 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from hub.core.control_channels import CONTROL, SET
 from hub.delivery.listening import Listening
 from hub.delivery.request_resource import Fallback, Handler, Resource
+from hub.dialects.enos.commands import CommandRoutes
+from hub.dialects.enos.commands_failure import tell as tell_command
 from hub.dialects.enos.control import ControlRoutes
 from hub.dialects.enos.exchange import Front
 from hub.dialects.enos.failure import tell
@@ -18,6 +20,7 @@ from hub.dialects.enos.token_routes import TokenRoutes
 from hub.dialects.enos.token_routes import tell as tell_token
 
 EDGE, LATER, CLOUD, TOKENS = "/dataService", "/edge-service", "/connectService", "/apim-token-service"
+COMMANDS = "/connect-service"
 
 
 def routes(front: Front, listening: Listening, origins: Iterable[str] = ()) -> list[BaseRoute]:
@@ -25,7 +28,7 @@ def routes(front: Front, listening: Listening, origins: Iterable[str] = ()) -> l
     invoke, tokens = InvokeRoutes(front), TokenRoutes(front)
     controls = ControlRoutes(front, CONTROL, CONTROLS, "controlChannelId")
     points = ControlRoutes(front, SET, POINTS, "setMeasurepointChannelId")
-    stream = ControlStream(front, listening, origins)
+    stream, commands = ControlStream(front, listening, origins), CommandRoutes(front)
     return [
         _route(f"{EDGE}/devices/multiInvoke", PUT=invoke.invoke),
         _route(f"{EDGE}/devices/multiSet", PUT=invoke.set),
@@ -44,6 +47,8 @@ def routes(front: Front, listening: Listening, origins: Iterable[str] = ()) -> l
             Route(f"{TOKENS}/v2.0/token/{word}", Resource(tell_token, {"POST": handler}))
             for word, handler in (("get", tokens.get), ("refresh", tokens.refresh))
         ),
+        Route(f"{COMMANDS}/v2.1/commands", Resource(tell_command, {"GET": commands.read, "POST": commands.write})),
+        Fallback(COMMANDS, tell_command),
         *(Fallback(prefix, tell) for prefix in (EDGE, LATER, CLOUD)),
         Fallback(TOKENS, tell_token),
     ]

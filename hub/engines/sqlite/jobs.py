@@ -9,15 +9,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Any
 
 from hub.engines.sqlite import sql
-from hub.engines.sqlite.moments import to_micros
+from hub.engines.sqlite.conditions import Conditions
 from hub.engines.sqlite.rows import read_call, read_outcome
 from hub.model.call import CallState
 from hub.model.job import JobState, described, status_of
-from hub.model.query import Attribute, Compare, Condition, Every, Form, Not, Operator, Query, like, stretch
+from hub.model.query import Compare, Condition, Every, Operator, Query, like, stretch
 from hub.ports.engine import JobPage
 
 _SQL = sql.load("jobs")
@@ -42,9 +41,7 @@ _EXPRESSIONS: dict[str, str] = {
     "estimated_completion_time": _SQL["unset"],
     "parent_id": _SQL["unset"],
 }
-_SIGNS = {
-    Operator.EQ: "=", Operator.NEQ: "<>", Operator.GT: ">", Operator.GTE: ">=", Operator.LT: "<", Operator.LTE: "<=",
-}  # fmt: skip
+_CONDITIONS = Conditions(_EXPRESSIONS, _SQL["unset"])
 _OPEN = frozenset(word for state in JobState if not state.final for word in (state.value.lower(),))
 
 
@@ -62,12 +59,12 @@ def search(connection: sqlite3.Connection, account: str, device: str, query: Que
     if query.where is None:
         counted = connection.execute(_SQL["count_all"], (account, device))
     else:
-        rows += f" AND {_condition(query.where, conditions)}"
+        rows += f" AND {_CONDITIONS.where(query.where, conditions)}"
         counted = connection.execute(f"{_SQL['count']} {rows}", (*bound, *conditions))
     place = stretch(query, counted.fetchone()[0])
     if not place.count:
         return JobPage((), place)
-    text = f"{_SQL['select']} {rows} ORDER BY {_order(query)} {_SQL['page']}"
+    text = f"{_SQL['select']} {rows} ORDER BY {_CONDITIONS.order(query, 'j.call')} {_SQL['page']}"
     found = connection.execute(text, (*bound, *conditions, place.count, place.first))
     return JobPage(tuple(_states(found)), place)
 
@@ -88,47 +85,6 @@ def _rows(account: str, device: str, where: Condition | None) -> tuple[str, tupl
         if one.attribute.name in ("state", "phase") and _OPEN.issuperset(values):
             return _SQL["from_open"], (account, device)
     return _SQL["from_array"], (account, device)
-
-
-def _condition(condition: Condition, bound: list[Any]) -> str:
-    if isinstance(condition, Not):
-        return f"(NOT {_condition(condition.condition, bound)})"
-    if isinstance(condition, Compare):
-        return _compare(condition, bound)
-    joint = " AND " if isinstance(condition, Every) else " OR "
-    return f"({joint.join([_condition(inner, bound) for inner in condition.conditions])})"
-
-
-def _compare(compare: Compare, bound: list[Any]) -> str:
-    expression = _EXPRESSIONS.get(compare.attribute.name, _SQL["unset"])
-    if compare.operator is Operator.IS:
-        return f"({expression}) IS NULL"
-    if compare.operator is Operator.ILIKE:
-        bound.append(compare.value)
-        return f"job_like(?, {expression})"
-    if compare.attribute.caseless:
-        expression = f"lower({expression})"
-    if compare.operator is Operator.IN:
-        # `NULL IN ()` is false in SQL, where it should be neither.
-        bound.append(json.dumps([_value(compare.attribute, value) for value in compare.value]))
-        return f"CASE WHEN ({expression}) IS NULL THEN NULL ELSE ({expression}) IN (SELECT value FROM json_each(?)) END"
-    bound.append(_value(compare.attribute, compare.value))
-    return f"({expression}) {_SIGNS[compare.operator]} ?"
-
-
-def _value(attribute: Attribute, value: Any) -> Any:
-    return to_micros(value) if attribute.form is Form.MOMENT and isinstance(value, datetime) else value
-
-
-def _order(query: Query) -> str:
-    ranks = []
-    for rank in query.order:
-        expression = _EXPRESSIONS.get(rank.attribute.name, _SQL["unset"])
-        if rank.attribute.caseless:
-            expression = f"lower({expression})"
-        way = " DESC" if rank.descending else ""
-        ranks.append(f"({expression}) IS NULL{way}, ({expression}){way}")
-    return ", ".join([*ranks, "j.call"])
 
 
 def _status(body: bytes | None) -> str | None:

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime
 
-from hub.engines.sqlite import jobs, sql
+from hub.engines.sqlite import commands, jobs, sql
 from hub.engines.sqlite import journal_writes as writes
 from hub.engines.sqlite.moments import to_micros
 from hub.engines.sqlite.readers import Readers
@@ -21,6 +21,7 @@ from hub.ports.engine import Accepted, CallQuery, End, IdempotencyMark, JobPage,
 _SQL = sql.load("journal")
 
 _PAGE = 500
+_WHOLE_PAGE = 100
 
 
 class SqliteJournal:
@@ -112,6 +113,12 @@ class SqliteJournal:
         """A page of the jobs of one array, on the same thread as `list`."""
         return await self._listings.read(lambda connection: jobs.search(connection, account, device, query))
 
+    async def commands(self, application: str, organisation: str, device: str, query: Query) -> JobPage:
+        """A page of the commands of one device, on the same thread as `list`."""
+        return await self._listings.read(
+            lambda connection: commands.search(connection, application, organisation, device, query)
+        )
+
     async def open_calls(self) -> AsyncIterator[Sequence[CallState]]:
         """Every call that had not ended when its page was read, oldest first; calls accepted meanwhile may come too."""
         after = 0
@@ -126,6 +133,24 @@ class SqliteJournal:
             if not page:
                 return
             yield page
+
+    async def under_way_since(self, adapter: str, since: datetime) -> AsyncIterator[Sequence[CallState]]:
+        """The calls of one adapter that had not ended before `since`, on the same thread as `list`."""
+        after, name, moment = 0, adapter.encode(), to_micros(since)
+        while True:
+            position = after
+
+            def look(connection: sqlite3.Connection, position: int = position) -> tuple[list[CallState], int]:
+                asked = (position, moment, name, _WHOLE_PAGE)
+                rows = connection.execute(_SQL["under_way_since"], asked).fetchall()
+                return [read_call(row[:17]) for row in rows], rows[-1][17] if rows else position
+
+            states, after = await self._listings.read(look)
+            if not states:
+                return
+            page = [state for state in states if state.call.adapter == adapter]
+            if page:
+                yield page
 
     async def forget(self, ended_before: datetime, keep: int, limit: int = 500) -> int:
         """Remove ended calls, expired marks, dead letters; a call that an idempotency key names stays with the key."""

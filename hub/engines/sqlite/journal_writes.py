@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from hub.engines.sqlite import sql
+from hub.engines.sqlite import commands, sql
 from hub.engines.sqlite.delivery_rows import PackedDelivery, insert_deliveries
 from hub.engines.sqlite.heads import PackedDraft
 from hub.engines.sqlite.jobs import INSERT as _INSERT_JOB
@@ -41,7 +41,7 @@ _MAY_PARK_UNSENT = mask(*sources(Step.PARK)) & ~mask(Stage.SENT)
 _MAY_PARK_SENT = mask(*sources(Step.PARK)) & mask(Stage.SENT)
 _MAY_CHECKPOINT = mask(*sources(Step.CHECKPOINT))
 _MAY_END = mask(*sources(Step.END))
-_OF_A_CALL = ("forget_ended", "forget_asked", "forget_job", "forget_call")
+_OF_A_CALL = ("forget_ended", "forget_asked", "forget_job", "forget_command", "forget_call")
 _IN_FLIGHT = mask(Stage.SENT, Stage.WAITING)
 
 
@@ -81,7 +81,7 @@ class Accept(Operation[Accepted | Remembered]):
             ), pack_asked(call), None if call.job is None else (
                 spec.account, spec.device, call.job.kind, call.job.action, call.job.instance, call.job.name,
                 call.job.user,
-            )))
+            ), None if spec.command is None else commands.row(spec, spec.command)))
         self._claimed = frozenset(call.id for call in calls if call.id in now_sent) if now_sent else now_sent
         self._mark = None if mark is None else (
             mark.application, mark.key, mark.fingerprint, kept_until, pack((mark.calls, mark.answer))
@@ -96,12 +96,14 @@ class Accept(Operation[Accepted | Remembered]):
             if row is not None:
                 return Remembered(read_mark(application, key, row))
             run(_SQL["put_mark"], self._mark)
-        for row, asked, job in self._rows:
+        for row, asked, job, command in self._rows:
             run(_INSERT_CALL, row)
             seq = tx.cursor.lastrowid
             run(_INSERT_ASKED, (seq, asked))
             if job is not None:
                 run(_INSERT_JOB, (seq, *job))
+            if command is not None:
+                run(commands.INSERT, (seq, *command))
         return Accepted(self._claimed)
 
 

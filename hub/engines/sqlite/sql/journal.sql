@@ -73,6 +73,16 @@ WHERE c.ended_at IS NULL AND c.seq > ?
 ORDER BY c.seq
 LIMIT ?;
 
+-- name: under_way_since
+-- Asked seldom, so no index on ended_at has to be paid for. The name of the adapter is in the packed body: what does not
+-- hold it anywhere need not be unpacked.
+SELECT c.id, c.account, c.application, c.device, c.ref, c.stage, c.attempt, c.retries_used, c.accepted_at, c.sent_at,
+       c.incarnation, c.ended_at, c.note, a.body, e.epoch, e.place, e.body, c.seq
+FROM call AS c NOT INDEXED CROSS JOIN asked AS a ON a.call = c.seq LEFT JOIN ended AS e ON e.call = c.seq
+WHERE c.seq > ? AND c.attempt > 0 AND (c.ended_at IS NULL OR c.ended_at >= ?) AND instr(a.body, ?)
+ORDER BY c.seq
+LIMIT ?;
+
 -- name: count_ended
 SELECT (SELECT count(*) FROM call) - (SELECT count(*) FROM call INDEXED BY call_open WHERE ended_at IS NULL);
 
@@ -96,6 +106,9 @@ DELETE FROM asked WHERE call = ?;
 
 -- name: forget_job
 DELETE FROM job WHERE call = ?;
+
+-- name: forget_command
+DELETE FROM command WHERE call = ?;
 
 -- name: forget_ended
 DELETE FROM ended WHERE call = ?;
