@@ -11,10 +11,11 @@ import anyio
 
 from hub.core.ending import Next, after_error, answered, backoff, made, may_repeat
 from hub.core.ticket import Ticket, Turn
-from hub.model.call import Call
+from hub.model.call import Call, Order
 from hub.model.errors import StorageFailed
 from hub.model.outcome import Ending
 from hub.model.target import parse_target
+from hub.ports.abilities import Recovers, Resumes
 from hub.ports.adapter import (
     Adapter,
     CallError,
@@ -24,8 +25,6 @@ from hub.ports.adapter import (
     DeviceResponse,
     DeviceTimeout,
     NotConnected,
-    Recovers,
-    Resumes,
 )
 from hub.ports.clock import monotonic_at
 
@@ -104,8 +103,6 @@ class Attempts:
             self._dispatch.under_way += 1
             ticket.running = True
             ticket.attempt_deadline = min(ticket.deadline, clock.monotonic() + ticket.call.timeout.total_seconds())
-        else:
-            ticket.attempt_deadline = ticket.deadline
         try:
             result = await self._bounded(ticket, note, sent_at)
             if isinstance(result, DeviceResponse):
@@ -204,7 +201,7 @@ class Attempts:
 
     def _wait_on(self, ticket: Ticket) -> None:
         ticket.quiet()
-        self._dispatch.queues.free_slot(ticket)
+        self._dispatch.queues.let_pass(ticket)
         self.linger(ticket, ticket.attempt_deadline)
 
     async def release(
@@ -240,12 +237,13 @@ class Attempts:
         self._over(ticket)
         if ticket.turn in (Turn.SENT, Turn.HELD):
             ticket.quiet()
-            dispatch.queues.free_slot(ticket)
+            dispatch.queues.let_pass(ticket)
             ticket.turn = Turn.HELD
-            ticket.attempt_deadline = ticket.deadline
+            if ticket.call.spec.order is not Order.EXCLUSIVE:
+                ticket.attempt_deadline = ticket.deadline
             if ticket.scope is not None:
-                ticket.guard = dispatch.clock.call_at(ticket.deadline + GRACE, ticket.scope.cancel)
-        return ticket.deadline
+                ticket.guard = dispatch.clock.call_at(ticket.attempt_deadline + GRACE, ticket.scope.cancel)
+        return ticket.attempt_deadline
 
     async def late(self, adapter: str, event: DeviceEvent) -> bool:
         """An answer outside its attempt: it ends the call if that is still open, else it is only noted (B2)."""

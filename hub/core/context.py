@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,9 @@ from hub.core.tasks import Tasks
 from hub.model.device import Registration
 from hub.model.errors import Refusal, StorageFailed, UnknownDevice
 from hub.model.ids import CallId
+from hub.model.outcome import Ending
 from hub.model.record import Kind
+from hub.model.target import parse_target
 from hub.ports.adapter import (
     Admission,
     AdmissionRefused,
@@ -29,11 +32,13 @@ from hub.ports.adapter import (
     NotConnected,
 )
 from hub.ports.clock import Clock
+from hub.ports.past_call import PastCall
 
 if TYPE_CHECKING:
     from hub.core.hub import Hub
 
 MOST_EVENTS = 10_000
+_UNKNOWN = {Ending.UNKNOWN, Ending.TIMED_OUT}
 _REGISTRATION = {EventKind.REGISTERED, EventKind.UPDATED, EventKind.DEREGISTERED, EventKind.EXPIRED}
 
 log = logging.getLogger("hub.adapters")
@@ -41,7 +46,7 @@ log = logging.getLogger("hub.adapters")
 
 class Context:
     """One adapter's view of the hub; implements `AdapterContext`, `Remembers`, `HoldsKeys` and `WatchesKeys` of
-    `ports.adapter`."""
+    `ports.adapter`, and `RecallsCalls`."""
 
     def __init__(self, hub: Hub, name: str, settings: Mapping[str, Any]) -> None:
         self._hub = hub
@@ -159,6 +164,16 @@ class Context:
     def psk(self, identity: str) -> bytes | None:
         """The pre-shared key of a device of this adapter, by its identity."""
         return self._hub.access.psk(identity, self.name)
+
+    async def calls_since(self, since: datetime) -> AsyncIterator[PastCall]:
+        """The adapter's calls that were open at `since` or later. Raises HubError when they cannot be read."""
+        async for page in self._hub.engine.journal.under_way_since(self.name, since):
+            for state in page:
+                spec, outcome = state.call.spec, state.outcome
+                if spec.method != "INVOKE":
+                    path = parse_target(spec.target).path
+                    unknown = outcome is not None and outcome.ending in _UNKNOWN
+                    yield PastCall(state.call.address, spec.method, path, state.ended_at, state.note, unknown)
 
     def secret(self, ref: str) -> bytes:
         """A secret that the settings name: `env:NAME` or `file:PATH`. KeyError if there is none."""

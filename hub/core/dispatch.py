@@ -1,7 +1,8 @@
 """Every open call and what becomes of it: its place in line, its claim, its attempts, its end.
 
 The journal is the truth, this is its memory: a call is claimed on disk before its first byte leaves, and the first
-ending wins (decisions B, D). Whose turn it is: `queues.py`. How one attempt runs: `attempt.py`. What follows a failed
+ending wins (decisions B, D). Whose turn it is: `queues.py`. How it is claimed: `claiming.py`.
+How one attempt runs: `attempt.py`. What follows a failed
 one: `ending.py`. How all this is rebuilt after a restart: `recovery.py`.
 """
 
@@ -16,12 +17,13 @@ from typing import Any
 
 from hub.core.attempt import STORAGE_PAUSE, Attempts
 from hub.core.cache import Cache, Place, keep_answer, kept_answer
+from hub.core.claiming import Claiming
 from hub.core.ending import callbacks, completion, expired, made, may_repeat
 from hub.core.queues import Queues
 from hub.core.stats import Stats
 from hub.core.tasks import Tasks
 from hub.core.ticket import Ticket, Turn
-from hub.model.call import Call, Order, Stage
+from hub.model.call import Call, Order
 from hub.model.device import Device
 from hub.model.errors import Conflict, StorageFailed
 from hub.model.ids import CallId, Incarnation
@@ -57,7 +59,8 @@ class Dispatch:
         self.running: Counter[str] = Counter()
         self.open: Counter[Place] = Counter()
         self.under_way = 0
-        self.queues = Queues(adapters, clock, self._claim_soon, self._park_soon)
+        self.claiming = Claiming(self)
+        self.queues = Queues(adapters, clock, self.claiming.claim_soon, self.claiming.park_soon)
         self.attempts = Attempts(self)
         self._tasks: Tasks | None = None
         self._early: list[tuple[Coroutine[Any, Any, object], str]] = []
@@ -158,7 +161,7 @@ class Dispatch:
     def forsake(self, tickets: Iterable[Ticket]) -> None:
         """The accept commit did not happen: forget the tickets, free what they held."""
         for ticket in tickets:
-            self._drop(ticket)
+            self.drop(ticket)
             self.queues.pump(ticket.lane)
 
     def committed(self, tickets: Sequence[Ticket], claimed: frozenset[CallId]) -> None:
@@ -173,7 +176,7 @@ class Dispatch:
                 if self.sending:
                     self.attempts.start(ticket)
                 else:
-                    self.spawn(self._unclaim(ticket), "release")
+                    self.spawn(self.claiming.undo(ticket), "release")
                 continue
             ticket.turn = Turn.QUEUED
             self.arm_expiry(ticket)
@@ -197,57 +200,6 @@ class Dispatch:
         self.queues.back(ticket)
         self.arm_expiry(ticket)
         self.queues.pump(ticket.lane)
-
-    # -- claiming -------------------------------------------------------------------------------
-
-    def _claim_soon(self, tickets: list[Ticket]) -> None:
-        self.spawn(self._claim(tickets), "claim")
-
-    def _park_soon(self, ticket: Ticket) -> None:
-        self.spawn(self._park(ticket), "park")
-
-    async def _claim(self, tickets: list[Ticket]) -> None:
-        """Write the intent to send, for all whose turn came in one loop iteration, then send."""
-        open_ = [ticket for ticket in tickets if ticket.turn is Turn.RESERVED]
-        try:
-            claimed = await self.journal.claim([t.call.id for t in open_], self.incarnation, self.clock.now())
-        except StorageFailed as failure:
-            log.warning("claim failed: %s", failure)
-            for ticket in open_:
-                self.again(ticket, STORAGE_PAUSE)
-            return
-        for ticket in open_:
-            if ticket.turn is Turn.ENDING:
-                continue
-            if ticket.call.id not in claimed:
-                await self._unclaimable(ticket)
-                continue
-            ticket.attempt += 1
-            ticket.parked = False
-            if self.sending:
-                self.attempts.start(ticket)
-            else:
-                await self._unclaim(ticket)
-
-    async def _unclaimable(self, ticket: Ticket) -> None:
-        """The journal has the call in another stage than memory thought: believe the journal."""
-        state = await self.journal.get(ticket.call.id)
-        log.error("call %s could not be claimed: %s", ticket.call.id, None if state is None else state.stage.value)
-        if state is None or state.stage is Stage.DONE:
-            self._drop(ticket)
-        else:
-            await self.attempts.release(ticket, STORAGE_PAUSE)
-
-    async def _unclaim(self, ticket: Ticket) -> None:
-        """Claimed, but the hub is going down: nothing was sent, so the next start may send it whatever it is."""
-        await self.journal.release([ticket.call.id], self.incarnation)
-
-    async def _park(self, ticket: Ticket) -> None:
-        try:
-            await self.journal.park([ticket.call.id])
-        except StorageFailed as failure:
-            ticket.parked = False
-            log.warning("park failed: %s", failure)
 
     # -- ending ---------------------------------------------------------------------------------
 
@@ -316,10 +268,11 @@ class Dispatch:
                 self.on_deliveries()
             if outcome.ending is Ending.ANSWERED and call.spec.method == "GET" and ticket.hit is None:
                 keep_answer(self.cache, call, outcome)
-        self._drop(ticket)
+        self.drop(ticket)
         return offset is not None
 
-    def _drop(self, ticket: Ticket) -> None:
+    def drop(self, ticket: Ticket) -> None:
+        """Forget a call that is over, or was never accepted, and wake who waits for its end."""
         ticket.quiet()
         self.queues.leave(ticket)
         if self.tickets.pop(ticket.call.id, None) is not None:

@@ -36,7 +36,8 @@ from hub.model.device import Device
 from hub.model.errors import Unavailable
 from hub.model.event import Event
 from hub.model.ids import new_incarnation
-from hub.ports.adapter import Adapter, Expels
+from hub.ports.abilities import Expels
+from hub.ports.adapter import Adapter
 from hub.ports.clock import Clock
 from hub.ports.engine import Engine
 

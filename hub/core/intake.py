@@ -20,6 +20,7 @@ from hub.core.directory import Directory
 from hub.core.dispatch import Dispatch
 from hub.core.ending import CALLBACK_KEY
 from hub.core.limits import Limits
+from hub.core.on_behalf import on_behalf
 from hub.core.products import Products
 from hub.core.stats import Stats
 from hub.model.call import Call, CallSpec, Stage
@@ -42,7 +43,8 @@ from hub.model.job import facets_of
 from hub.model.principal import Principal
 from hub.model.schema import SCHEMA, Schema
 from hub.model.target import parse_target
-from hub.ports.adapter import Adapter, CallError, Checks, DeviceRequest
+from hub.ports.abilities import Checks
+from hub.ports.adapter import Adapter, CallError, DeviceRequest
 from hub.ports.clock import Clock
 from hub.ports.engine import IdempotencyMark, Journal, Remembered
 
@@ -177,9 +179,10 @@ class Intake:
                 denied[url] = refusal
 
         if asked:
-            async with anyio.create_task_group() as group:
-                for url in asked:
-                    group.start_soon(judge, url)
+            with on_behalf(specs[0].account):
+                async with anyio.create_task_group() as group:
+                    for url in asked:
+                        group.start_soon(judge, url)
         return denied
 
     async def _take_on(

@@ -32,6 +32,7 @@ class Limits:
     payload: int = 64 * KIB
     waiting: int = 1000
     pelion_waiting: int = 20
+    enos_waiting: int = 50
     pelion_queue: int = 50_000_000
     running_per_application: int = 100_000
     calls_per_second: float = 5000.0
@@ -68,8 +69,11 @@ class Limits:
     callbacks_per_application: int = 16
     callbacks_per_endpoint: int = 8
     callbacks_per_tenant: int = 128
+    callbacks_per_account: int = 256
     callbacks_at_once: int = 1024
     callback_time: timedelta = timedelta(seconds=15)
+    trials_at_once: int = 64
+    trials_per_account: int = 8
 
     # What is kept, and for how long
     retention: timedelta = timedelta(hours=24)

@@ -20,13 +20,13 @@ from hub.core.cache import Cache
 from hub.core.channels import DEFAULT
 from hub.core.directory import Directory
 from hub.core.ending import backoff
+from hub.core.owed import CANCELLED, LEFT, Owed
 from hub.core.rules import Rule, Rules, observable
 from hub.core.tasks import Tasks
-from hub.core.wants import Edit, Life, Wanted, Wants, Watched
+from hub.core.wants import MOST_WANTS, Life, Wanted, Wants, Watched, registered, without
 from hub.model.device import Device, Presence
 from hub.model.errors import MethodNotAllowed, NotFound, StorageFailed, TooMany
 from hub.model.event import EventDraft, EventKind
-from hub.model.outcome import Ending
 from hub.ports.adapter import (
     Adapter,
     Busy,
@@ -46,7 +46,6 @@ OBSERVE_TIME = 30.0
 CANCEL_TIME = 10.0
 NO_VALUE_YET = 204
 """An observation that began without a value says so by this status."""
-MOST_WANTS = 1000
 AT_ONCE = 1000
 
 log = logging.getLogger("hub.observe")
@@ -77,6 +76,7 @@ class Observing:
         self._log = channel_log
         self._clock = clock
         self._cache = Cache(clock) if cache is None else cache
+        self._owed = Owed(directory, channel_log, clock)
         self._wants = Wants(directory, self.rules, self._stop)
         self._running: dict[Watched, _Running] = {}
         self._tasks: Tasks | None = None
@@ -87,6 +87,7 @@ class Observing:
         """Know the stored rules and wants. Call after the directory was loaded."""
         self.rules.load()
         self._wants.load()
+        self._owed.load()
 
     def go(self, tasks: Tasks) -> None:
         """Begin to observe, for devices that are online already too."""
@@ -95,6 +96,8 @@ class Observing:
             device = self._directory.device(*owner)
             if device is not None and device.presence is Presence.ONLINE:
                 self.renew(device)
+        for owner in self._owed.owners():
+            tasks.create_task(self._owed.cancel(owner, self._wants.of(owner), CANCELLED), name="tell the unsubscribed")
 
     def halt(self) -> None:
         """Start nothing more."""
@@ -107,10 +110,11 @@ class Observing:
         return sorted(self._wants.of((device.account, device.id)).get(application, ()))
 
     async def want(
-        self, application: str, device: Device, path: str, life: Life = Life.LASTING, *, tell_again: bool = False
+        self, application: str, device: Device, path: str, life: Life = Life.LASTING, *, tell_again: bool = False,
+        ref: str | None = None,
     ) -> bool:
         """Remember a want and start observing; True if it is new. Whoever is new is told the present value first,
-        with `tell_again` an old one too.
+        with `tell_again` an old one too. With a `ref` that is an outcome of this id, as is a refusal by the device.
 
         Raises NotFound for a resource that the device does not have, MethodNotAllowed for one that cannot be
         observed, TooMany when the application wants too much of this device, StorageFailed.
@@ -130,9 +134,14 @@ class Observing:
             wanted[path] = wanted.get(path, Life(0)) | life
 
         before = await self._wants.change(application, device, add)
+        if ref is not None:
+            await self._owed.promise(application, device, path, ref)
         running = self._running.get((device.account, device.id, path))
         if running is None:
             self._start(device, path)
+        elif ref is not None:
+            if running.task is None:
+                await self._owed.pay((device.account, device.id), path, running.last or DeviceResponse(200))
         elif running.last is not None and (path not in before or tell_again):
             await self._tell(device, path, running.last, None, [application])
         return path not in before
@@ -148,6 +157,7 @@ class Observing:
                 wanted.pop(path, None)
 
         before = await self._wants.change(application, device, remove)
+        await self._unwanted(device, CANCELLED)
         return bool(before) if path is None else path in before
 
     async def put_rules(self, application: str, account: str, rules: Sequence[Rule]) -> None:
@@ -171,7 +181,16 @@ class Observing:
         for application in sorted(applications | known.keys()):
             ruled = self.rules.wanted(application, device)
             if ruled or application in known:
-                await self._wants.change(application, device, _registered(ruled, anew))
+                await self._wants.change(application, device, registered(ruled, anew))
+        await self._unwanted(device, LEFT)
+
+    async def left(self, device: Device) -> None:
+        """The device's registration is over: who waits for the outcome of a subscription is told so."""
+        await self._owed.cancel((device.account, device.id), {}, LEFT)
+
+    async def _unwanted(self, device: Device, answer: DeviceResponse) -> None:
+        owner = (device.account, device.id)
+        await self._owed.cancel(owner, self._wants.of(owner), answer)
 
     # -- observations ---------------------------------------------------------------------------
 
@@ -240,7 +259,6 @@ class Observing:
             running.observation, running.task, running.last = observation, None, response
             if response.status == NO_VALUE_YET:
                 running.last = None
-                return
             await self._first(device, path, response)
             return
         if self._running.get(key) is running:
@@ -248,8 +266,11 @@ class Observing:
 
     async def _first(self, device: Device, path: str, value: DeviceResponse) -> None:
         try:
-            self._remember(device, path, value)
-            await self._tell(device, path, value, None)
+            owner = (device.account, device.id)
+            told = await self._owed.pay(owner, path, value)
+            if value.status != NO_VALUE_YET:
+                self._remember(device, path, value)
+                await self._tell(device, path, value, None, set(self._wants.who(owner, path)) - told)
         except StorageFailed as failure:
             log.warning("the first value of %s could not be stored: %s", path, failure)
 
@@ -264,29 +285,13 @@ class Observing:
                 if Life.REGISTRATION not in life:
                     continue
                 try:
-                    draft = self._refusal(application, device, path, answer)
-                    await self._log.append([draft], {draft.channel: device.account})
-                    await self._wants.change_in_line(application, device, _without(path, Life.REGISTRATION))
+                    if not await self._owed.pay(owner, path, answer, application):
+                        body = self._owed.outcome(owner, f"{device.id}{path}", answer)
+                        draft = EventDraft(f"{application}/{DEFAULT}", EventKind.COMPLETION, body)
+                        await self._log.append([draft], {draft.channel: device.account})
+                    await self._wants.change_in_line(application, device, without(path, Life.REGISTRATION))
                 except StorageFailed as failure:
                     log.warning("the refusal of %s could not be stored: %s", path, failure)
-
-    def _refusal(self, application: str, device: Device, path: str, answer: DeviceResponse) -> EventDraft:
-        body = {
-            "call_id": "",
-            "ref": f"{device.id}{path}",
-            "device": device.id,
-            "status": answer.status,
-            "payload": answer.payload,
-            "content_type": answer.content_type,
-            "max_age": None,
-            "error": str(answer.native.get("error", "DEVICE_ERROR")),
-            "ending": Ending.REFUSED.value,
-            "dialect": "",
-            "echo": {},
-            "ended_at": self._clock.now().isoformat(timespec="milliseconds"),
-            "native": dict(answer.native),
-        }
-        return EventDraft(f"{application}/{DEFAULT}", EventKind.COMPLETION, body)
 
     # -- values ---------------------------------------------------------------------------------
 
@@ -322,7 +327,7 @@ class Observing:
     def _drafts(
         self, device: Device, path: str, value: DeviceResponse, seq: int | None, who: Iterable[str] | None = None
     ) -> list[EventDraft]:
-        applications = self._wants.who((device.account, device.id), path) if who is None else who
+        applications = self._wants.who((device.account, device.id), path) if who is None else sorted(who)
         body = {
             "device": device.id,
             "name": device.name,
@@ -334,32 +339,6 @@ class Observing:
         }
         channels = dict.fromkeys(f"{application}/{DEFAULT}" for application in applications)
         return [EventDraft(name, EventKind.NOTIFICATION, body) for name in channels]
-
-
-def _registered(ruled: set[str], anew: bool) -> Edit:
-    """What a registration does to the wants of one application whose rules want `ruled`."""
-
-    def edit(wanted: Wanted) -> None:
-        ends = Life.RULE | Life.REGISTRATION if anew else Life.RULE
-        for path in list(wanted):
-            wanted[path] &= ~ends
-        for path in sorted(ruled)[:MOST_WANTS]:
-            wanted[path] = wanted.get(path, Life(0)) | Life.RULE
-        for path in [path for path, life in wanted.items() if not life]:
-            del wanted[path]
-
-    return edit
-
-
-def _without(path: str, life: Life) -> Edit:
-    """Ends one way of wanting a path; the others stay."""
-
-    def edit(wanted: Wanted) -> None:
-        left = wanted.pop(path, Life(0)) & ~life
-        if left:
-            wanted[path] = left
-
-    return edit
 
 
 async def _cancel(observation: Observation) -> None:

@@ -162,6 +162,7 @@ class PresenceBook:
         await self._directory.delete(Kind.MEMORY, f"{stored.account}/{stored.id}")
         audit.info(how.value, extra={"device": device.id, "account": device.account, "adapter": device.adapter})
         self._dispatch.remove_device(stored)
+        await self._observe.left(stored)
         return stored
 
     async def remove(self, device: Device) -> None:
@@ -175,6 +176,7 @@ class PresenceBook:
         gone = await self._directory.delete_device(device, tell=told)
         self._dispatch.cache.drop((gone.adapter, gone.address))
         self._dispatch.remove_device(gone)
+        await self._observe.left(gone)
 
     def _awake(self, device: Device) -> Device:
         seen = self._seen(device, Presence.ONLINE)

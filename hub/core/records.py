@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from hub.model.device import Device, Presence, Registration, Resource
@@ -49,7 +50,7 @@ def device_of(record: Record) -> Device:
         queue_mode=bool(body.get("queue_mode")),
         registration=Registration(body.get("registration", Registration.DECLARED.value)),
         presence=Presence(body.get("presence", Presence.UNKNOWN.value)),
-        resources=tuple(Resource(*entry) for entry in body.get("resources") or ()),
+        resources=tuple(_resource(*entry) for entry in body.get("resources") or ()),
         created_at=_moment(body, "created_at"),
         updated_at=_moment(body, "updated_at"),
         last_seen=_moment(body, "last_seen"),
@@ -120,6 +121,12 @@ def key_record(key: Key) -> Record:
         "revoked": key.revoked,
     }
     return Record(Kind.KEY, key.id, key.account, body)
+
+
+@lru_cache(maxsize=4096)
+def _resource(*members: Any) -> Resource:
+    """One value for what many devices of a kind offer alike."""
+    return Resource(*members)
 
 
 def _text(moment: datetime | None) -> str | None:

@@ -13,8 +13,8 @@ from datetime import datetime
 from hub.core.attempt import needs_answer
 from hub.core.dispatch import Dispatch
 from hub.core.ticket import Ticket
-from hub.model.call import CallState, Stage
-from hub.ports.adapter import Recovers
+from hub.model.call import CallState, Order, Stage
+from hub.ports.abilities import Recovers
 from hub.ports.clock import monotonic_at
 
 log = logging.getLogger("hub.recovery")
@@ -51,10 +51,16 @@ class Recovery:
         ticket = dispatch.ticket_for(state.call)
         ticket.restore(state)
         if state.stage is Stage.WAITING and state.note is not None:
+            dispatch.queues.take_up(ticket)
+            if state.call.spec.order is Order.EXCLUSIVE and state.sent_at is not None:
+                # Others wait for its end, so that it has no longer than its attempt had.
+                over = min(state.call.deadline, state.sent_at + state.call.timeout)
+                ticket.attempt_deadline = monotonic_at(dispatch.clock, over)
             self._held.append(ticket)
         elif state.stage is Stage.SENT and needs_answer(state.call):
             sent = state.sent_at or state.call.accepted_at
             over = min(state.call.deadline, sent + state.call.timeout)
+            dispatch.queues.take_up(ticket)
             if isinstance(dispatch.adapters.get(state.call.adapter), Recovers):
                 self._lost.append((ticket, sent))
                 return

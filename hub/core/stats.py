@@ -33,6 +33,8 @@ class Stats:
     admissions_refused: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     ended: Counter[str] = field(default_factory=Counter)
+    pelion_polls: Counter[str] = field(default_factory=Counter)
 
     # Stand for now, not since the start.
     lagging: int = 0
+    pelion_polls_open: int = 0

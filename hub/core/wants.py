@@ -35,6 +35,9 @@ class Life(enum.Flag):
     RULE = 4
 
 
+MOST_WANTS = 1000
+"""Of an application, for one device."""
+
 Wanted = dict[str, Life]
 """The wants of one application for one device, by path."""
 
@@ -141,3 +144,29 @@ def _record(owner: Owner, application: str, wanted: Wanted) -> Record:
     paths = {path: life.value for path, life in wanted.items()}
     body = {"application": application, "device": device, "paths": paths}
     return Record(Kind.WANT, f"{application}/{device}", account, body)
+
+
+def registered(ruled: set[str], anew: bool) -> Edit:
+    """What a registration does to the wants of one application whose rules want `ruled`."""
+
+    def edit(wanted: Wanted) -> None:
+        ends = Life.RULE | Life.REGISTRATION if anew else Life.RULE
+        for path in list(wanted):
+            wanted[path] &= ~ends
+        for path in sorted(ruled)[:MOST_WANTS]:
+            wanted[path] = wanted.get(path, Life(0)) | Life.RULE
+        for path in [path for path, life in wanted.items() if not life]:
+            del wanted[path]
+
+    return edit
+
+
+def without(path: str, life: Life) -> Edit:
+    """Ends one way of wanting a path; the others stay."""
+
+    def edit(wanted: Wanted) -> None:
+        left = wanted.pop(path, Life(0)) & ~life
+        if left:
+            wanted[path] = left
+
+    return edit

@@ -16,6 +16,7 @@ from hub.delivery.listening import Listening
 from hub.delivery.openings import Opening
 from hub.delivery.outlet import Outlet
 from hub.delivery.reader import Reader
+from hub.delivery.shown import Shown
 from hub.delivery.sink import AsgiSink, sink_of
 from hub.delivery.view import View
 from hub.model.errors import HubError, NotAllowed, NotFound
@@ -87,7 +88,7 @@ async def serve_view(
     listening: Listening,
     opening: Opening,
     channel: Channel,
-    view: View,
+    view: View | Shown,
     start: Position,
     *,
     reader: str | None = None,
@@ -98,8 +99,10 @@ async def serve_view(
 
     With `reader` the stored position of that name moves by pongs, and a newer socket of the name displaces this one
     (1001; `listening.seats.unseat` gives another code). A deleted channel closes with 1000, drain with
-    1012, a revoked key with 1008, a stuck client with 4008. `delivered` and `acknowledged` are told offsets.
+    1012, a revoked key with 1008, a stuck client with 4008. `delivered` and `acknowledged` are told offsets. A view
+    that is `Shown` may be exchanged meanwhile: the next event is told in the new one.
     """
+    shown = view if isinstance(view, Shown) else Shown(view)
     async with outlet_of(websocket, listening, opening) as (outlet, group):
         place: Reader | None = None
         leave_seat: Callable[[], None] | None = None
@@ -131,24 +134,36 @@ async def serve_view(
             else:
                 outlet.close(INTERNAL, "the channel cannot be read now")
 
+        def listener(view: View, start: Position) -> Listener:
+            made = Listener(
+                listening.channels,
+                listening.lanes,
+                listening.lanes.lane(channel, view),
+                outlet.sink,
+                start,
+                group.start_soon,
+                failed=failed,
+                delivered=told if place is not None or delivered is not None else None,
+                page=listening.limits.listener_events,
+            )
+            outlet.add(made)
+            return made
+
         unmourn = channel.when_deleted(lambda: outlet.close(GOING, "the channel was deleted"))
         try:
-            outlet.add(
-                Listener(
-                    listening.channels,
-                    listening.lanes,
-                    listening.lanes.lane(channel, view),
-                    outlet.sink,
-                    start,
-                    group.start_soon,
-                    failed=failed,
-                    delivered=told if place is not None or delivered is not None else None,
-                    page=listening.limits.listener_events,
-                )
-            )
+            present = listener(shown.view, start)
+
+            def exchange(view: View) -> None:
+                nonlocal present
+                if outlet.closed is None:
+                    outlet.remove(present)
+                    present = listener(view, Position(present.epoch, present.offset))
+
+            shown.on_change = exchange
             async for _ in messages(websocket):
                 pass
         finally:
+            shown.on_change = None
             unmourn()
             if leave_seat is not None:
                 leave_seat()

@@ -210,6 +210,7 @@ async def test_each_refusal_of_a_direct_call_has_its_status(rig: Rig) -> None:
         ("POST", "/v2/endpoints/nobody/3/0/4?noResp=true", KEY, 410, "DEVICE_NOT_FOUND"),
         ("GET", VALUE, FOREIGN, 410, "DEVICE_NOT_FOUND"),
         ("GET", f"{LAMP}/9/9/9", KEY, 404, "URI_PATH_DOES_NOT_EXISTS"),
+        ("GET", f"{LAMP}/9/9/9?cacheOnly=true", KEY, 404, "URI_PATH_DOES_NOT_EXISTS"),
         ("GET", f"{VALUE}?cacheOnly=maybe", KEY, 400, "INVALID_CACHEONLY"),
         ("PUT", f"{VALUE}?noResp=", KEY, 400, "INVALID_NORESP"),
         ("GET", f"{LAMP}/a%00", KEY, 400, "BAD_REQUEST"),

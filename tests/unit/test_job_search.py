@@ -171,7 +171,9 @@ async def test_a_data_file_from_before_there_were_jobs_is_taken(tmp_path: Path, 
     await filled(engine, random.Random(7), 3)
     await engine.stop()
     older = sqlite3.connect(data_file(tmp_path))
-    older.executescript("DROP TABLE job; ALTER TABLE reader DROP COLUMN used_at; PRAGMA user_version = 1;")
+    older.executescript(
+        "DROP TABLE job; DROP TABLE command; ALTER TABLE reader DROP COLUMN used_at; PRAGMA user_version = 1;"
+    )
     older.close()
 
     again = engine_on(tmp_path, clock)

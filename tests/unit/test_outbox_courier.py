@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -68,8 +69,6 @@ class MemoryOutbox:
         self.changed.set()
 
     async def failed(self, delivery: int, error: str, due_at: datetime | None) -> None:
-        from dataclasses import replace
-
         row = self.rows[delivery]
         self.rows[delivery] = replace(
             row, attempts=row.attempts + 1, last_error=error, due_at=due_at or row.due_at, dead=due_at is None
@@ -280,7 +279,7 @@ async def test_a_long_line_for_one_endpoint_does_not_hide_another() -> None:
 
 
 async def test_more_endpoints_than_a_page_holds_are_all_served_at_once() -> None:
-    rig = Rig(Limits(callbacks_per_tenant=1000))
+    rig = Rig(Limits(callbacks_per_tenant=1000, callbacks_per_account=1000))
     for id in range(700):
         rig.outbox.add(id, f"callback/shop/http://h{id}.test:80")
     rig.sent.let_go.clear()

@@ -45,6 +45,16 @@ adapter = "ws"
 """
 
 
+UPSTREAM = WHOLE + """
+[adapters.rest]
+kind = "http"
+{account}
+[adapters.rest.upstreams.{name}]
+url = "http://localhost"
+{more}
+"""
+
+
 def mistakes(text: str, environ: dict[str, str] | None = None, **flags: Any) -> list[str]:
     with pytest.raises(SettingsError) as told:
         load(None, environ or {}, flags or None, text=text)
@@ -205,6 +215,8 @@ def test_no_mistake_shows_a_secret() -> None:
             WHOLE + '[devices.two]\naccount = "acme"\nadapter = "ws"\naddress = "acme/lamp"',
             "devices.two.address: is also that of devices.lamp",
         ),
+        (UPSTREAM.format(name="up", more="paths = true", account=""), "adapters.rest.upstreams.up.paths: any account"),
+        (UPSTREAM.format(name="acme", more="", account='account = "acme"'), "adapters.rest.upstreams.acme: an account"),
         (WHOLE.replace('["call", "listen"]', "[]"), "keys.ops.scopes: a key needs a scope"),
         (WHOLE.replace('"listen"', '"lisen"'), "keys.ops.scopes[1]: invalid enum value 'lisen'"),
         ("folder = 1", "folder: no such table"),
@@ -216,6 +228,14 @@ def test_a_mistake_is_told_with_its_place(text: str, told: str) -> None:
 
     assert len(lines) == 1
     assert lines[0].startswith(told)
+
+
+def test_an_upstream_with_paths_is_one_accounts() -> None:
+    upstream = UPSTREAM.format(name="up", more="paths = true", account='account = "acme"')
+    plain = UPSTREAM.format(name="up", more="", account="")
+
+    assert "up" in load(None, {}, text=upstream).adapters["rest"]["upstreams"]
+    assert "up" in load(None, {}, text=plain).adapters["rest"]["upstreams"]
 
 
 def test_all_mistakes_are_told_at_once() -> None:

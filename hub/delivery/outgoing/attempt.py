@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import aiohttp
 import anyio
-from yarl import URL
 
 from hub.core.limits import Limits
 from hub.delivery.outgoing.body import CONTENT_TYPE, Bodies
-from hub.delivery.outgoing.client import OPTIONS, read_some
+from hub.delivery.outgoing.client import OPTIONS, BrokenConnection, exactly, read_some
 from hub.delivery.outgoing.guard import NotAllowedAddress
 from hub.delivery.outgoing.retry import Result, Tried, judged
 from hub.delivery.outgoing.secret import CallbackSecrets
@@ -48,7 +47,7 @@ class Attempts:
         with anyio.CancelScope() as scope:
             timer = self._clock.call_at(self._clock.monotonic() + limit, scope.cancel)
             try:
-                async with self._session.post(URL(url), data=body, headers=headers, **OPTIONS) as response:
+                async with self._session.post(exactly(url), data=body, headers=headers, **OPTIONS) as response:
                     # The head decides; a body that never ends, or breaks off, changes nothing about that.
                     tried = judged(response.status, response.headers.get("Retry-After"), self._clock.now())
                     await read_some(response)
@@ -75,6 +74,6 @@ def why(error: Exception) -> str:
         return "the address is not allowed"
     if isinstance(error, TimeoutError):
         return "no answer in time"
-    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError | OSError):
+    if isinstance(error, BrokenConnection | aiohttp.ServerDisconnectedError | aiohttp.ClientOSError | OSError):
         return "the connection broke"
     return "no proper answer"

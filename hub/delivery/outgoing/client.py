@@ -6,11 +6,13 @@ No proxy of the environment, no cookies, no decompression; redirects are the cal
 
 from __future__ import annotations
 
+import re
 import socket
 from typing import Any, Final
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
 from hub import __version__
 from hub.delivery.outgoing.guard import Guard, NotAllowedAddress
@@ -25,6 +27,7 @@ OPTIONS: Final[dict[str, Any]] = {"allow_redirects": False, "skip_auto_headers":
 _LONGEST = aiohttp.ClientTimeout(total=60, sock_connect=20)
 _CONNECTIONS = 2048
 _KEPT = 4.0
+_AUTHORITY = re.compile(r"[^/?]*")
 
 
 class GuardedResolver(AbstractResolver):
@@ -77,6 +80,41 @@ def outgoing_session(guard: Guard, *, ssl: Any = True) -> aiohttp.ClientSession:
         trust_env=False,
         auto_decompress=False,
         timeout=_LONGEST,
+        middlewares=(_once,),
+    )
+
+
+class BrokenConnection(aiohttp.ClientConnectionError):
+    """The connection ended in the middle; the request may have been heard."""
+
+
+async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """The library repeats a PUT by itself when a kept connection breaks. Attempts, and their rhythm, are counted by
+    whoever makes them: under another name it leaves the failure alone."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise BrokenConnection(type(error).__name__) from error
+
+
+def exactly(text: str) -> URL:
+    """The URL of a registered text with its path and query as they were written, byte by byte, without its fragment.
+
+    The authority is taken as the parser reads it, which is what the guard judged. Raises ValueError for what cannot
+    stand in a request line, and for what leads to no host.
+    """
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("no URL")
+    read = URL(text)
+    if read.scheme not in ("http", "https") or not read.host or not read.port:
+        raise ValueError("no URL of a host")
+    aimed = text.partition("#")[0].partition("://")[2]
+    begins = _AUTHORITY.match(aimed)
+    path, _, query = aimed[begins.end() if begins else 0 :].partition("?")
+    return URL.build(
+        scheme=read.scheme, authority=read.raw_authority, path=path or "/", query_string=query, encoded=True
     )
 
 

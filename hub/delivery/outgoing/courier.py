@@ -15,6 +15,7 @@ from datetime import datetime
 
 from hub.core.access import Access
 from hub.core.limits import Limits
+from hub.core.on_behalf import on_behalf
 from hub.core.stats import Stats
 from hub.core.tasks import Tasks
 from hub.delivery.outgoing.attempt import Attempts
@@ -42,9 +43,10 @@ class _Queue:
     """The rows of one endpoint that are in memory: waiting, and under way. `passed_over`: it may have more on disk,
     which were not asked for when the others' were."""
 
-    __slots__ = ("application", "endpoint", "passed_over", "under_way", "waiting")
+    __slots__ = ("account", "application", "endpoint", "passed_over", "under_way", "waiting")
 
-    def __init__(self, endpoint: str, application: str) -> None:
+    def __init__(self, endpoint: str, application: str, account: str) -> None:
+        self.account = account
         self.endpoint = endpoint
         self.application = application
         self.waiting: deque[Delivery] = deque()
@@ -77,6 +79,7 @@ class Courier:
         self._passed: set[int] = set()
         self._settled: set[int] = set()
         self._tenants: Counter[str] = Counter()
+        self._accounts: Counter[str] = Counter()
         self._gone: dict[tuple[str, str | None], datetime] = {}
         self._wake = asyncio.Event()
         self._quiet = asyncio.Event()
@@ -183,7 +186,9 @@ class Courier:
     def _queue_of(self, row: Delivery) -> _Queue:
         queue = self._queues.get(row.endpoint)
         if queue is None:
-            queue = self._queues[row.endpoint] = _Queue(row.endpoint, row.channel.partition("/")[0])
+            queue = self._queues[row.endpoint] = _Queue(
+                row.endpoint, row.channel.partition("/")[0], row.account
+            )
         return queue
 
     def _sleep(self, due: datetime | None) -> None:
@@ -207,6 +212,7 @@ class Courier:
         return min(
             most - queue.under_way,
             limits.callbacks_per_tenant - self._tenants[queue.application],
+            limits.callbacks_per_account - self._accounts[queue.account],
             limits.callbacks_at_once - self.under_way,
         )
 
@@ -224,6 +230,10 @@ class Courier:
     def _start(self, queue: _Queue, delivery: Delivery, attempts: Attempts, tasks: Tasks) -> None:
         queue.under_way += 1
         self._tenants[queue.application] += 1
+        self._accounts[queue.account] += 1
+        if queue.waiting and queue.endpoint in self._queues:
+            # Behind all the others: who was there first would otherwise have every place that gets free.
+            self._queues[queue.endpoint] = self._queues.pop(queue.endpoint)
         self.under_way += 1
         task = tasks.create_task(self._carry(delivery, attempts), "delivery")
         # Not a finally of the task: one that is cancelled before its first step never gets there.
@@ -233,8 +243,10 @@ class Courier:
         queue.under_way -= 1
         self.under_way -= 1
         self._tenants[queue.application] -= 1
-        if not self._tenants[queue.application]:
-            del self._tenants[queue.application]
+        self._accounts[queue.account] -= 1
+        for counts, tenant in ((self._tenants, queue.application), (self._accounts, queue.account)):
+            if not counts[tenant]:
+                del counts[tenant]
         self._held.discard(delivery.id)
         self._settled.add(delivery.id)
         there = task.cancelled() or task.exception() is not None or task.result()
@@ -273,7 +285,8 @@ class Courier:
         if event is None:
             return None
         refused = self._refused(delivery, event)
-        return refused or await attempts.make(delivery, event)
+        with on_behalf(delivery.account):
+            return refused or await attempts.make(delivery, event)
 
     def _refused(self, delivery: Delivery, event: Event) -> Tried | None:
         """Why nothing is sent at all."""

@@ -11,11 +11,10 @@ from datetime import timedelta
 
 import aiohttp
 import anyio
-from yarl import URL
 
 from hub.delivery.outgoing.attempt import why
 from hub.delivery.outgoing.body import CONTENT_TYPE
-from hub.delivery.outgoing.client import OPTIONS, read_some
+from hub.delivery.outgoing.client import OPTIONS, exactly, read_some
 from hub.ports.clock import Clock
 
 TAKEN = frozenset({200, 204})
@@ -41,7 +40,7 @@ class Puts:
             timer = self._clock.call_at(self._clock.monotonic() + limit, scope.cancel)
             try:
                 sent = {**headers, "Content-Type": CONTENT_TYPE}
-                async with self._session.put(URL(url), data=body, headers=sent, **OPTIONS) as response:
+                async with self._session.put(exactly(url), data=body, headers=sent, **OPTIONS) as response:
                     # The head decides; a body that never ends, or breaks off, changes nothing about that.
                     answered = True
                     failed = None if response.status in TAKEN else f"HTTP {response.status}"

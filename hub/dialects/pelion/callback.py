@@ -11,10 +11,11 @@ from hub.delivery.request import request_body, request_query
 from hub.delivery.request_data import Form, form_of_body
 from hub.dialects.pelion import callback_wire
 from hub.dialects.pelion.callback_reader import CallbackReaders
+from hub.dialects.pelion.callback_trial import Trials
 from hub.dialects.pelion.channel import PelionChannels
 from hub.dialects.pelion.requests import principal_of
 from hub.dialects.pelion.wire import CALLBACK
-from hub.model.errors import BadRequest, NotFound, Unprocessable, UnsupportedMedia
+from hub.model.errors import NotFound, UnsupportedMedia
 from hub.model.principal import Scope
 
 
@@ -24,8 +25,7 @@ class CallbackRoutes:
     def __init__(self, hub: Hub, channels: PelionChannels, readers: CallbackReaders, guard: Guard) -> None:
         self._hub = hub
         self._channels = channels
-        self._readers = readers
-        self._guard = guard
+        self._trials = Trials(hub, readers, guard)
 
     async def put(self, request: Request) -> Response:
         """Set the callback, or put another in its place: 204 once the new one has answered a trial PUT."""
@@ -35,13 +35,8 @@ class CallbackRoutes:
             raise UnsupportedMedia("the body is taken as application/json")
         asked = callback_wire.callback(await request_body(request, self._hub.limits.body))
         await self._channels.refuse_another(principal.application, CALLBACK)
-        try:
-            await self._guard.vet(asked.url, callback_wire.MOST_CHARACTERS)
-        except Unprocessable as error:
-            raise BadRequest(error.detail, code=callback_wire.ADDRESS) from None
-        failed = await self._readers.put(asked.url, asked.headers, callback_wire.TRIAL)
-        if failed is not None:
-            raise BadRequest(f"the trial PUT failed: {failed}", code=callback_wire.UNREACHABLE)
+        self._hub.access.take_call(principal)
+        await self._trials.make(principal, asked)
         await self._channels.make(principal, CALLBACK, asked.options, asked.url, asked.headers)
         return Response(status_code=204)
 

@@ -13,18 +13,19 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-import anyio
-
 from hub.core.channels import Channel
 from hub.core.hub import Hub
+from hub.core.on_behalf import on_behalf
 from hub.core.tasks import Tasks
 from hub.delivery.outgoing.client import outgoing_session
 from hub.delivery.outgoing.guard import Guard
+from hub.delivery.outgoing.places import Places
 from hub.delivery.outgoing.put import Puts
 from hub.dialects.pelion.channel import Batch, PelionChannels
 from hub.dialects.pelion.record import Failing, PelionChannel, channel_of
 from hub.dialects.pelion.wire import CALLBACK
 from hub.model.errors import HubError, Unavailable
+from hub.model.event import Position
 from hub.model.record import Kind, Record
 from hub.ports.clock import Timer, monotonic_at
 
@@ -33,6 +34,8 @@ PATIENCE = timedelta(hours=24)
 STORAGE_PAUSE = 1.0
 RESTART_PAUSE = 1.0
 LOOK = 60.0
+PLACE_PATIENCE = 60.0
+"""Seconds that a batch waits for a place; then it is made anew, with what it may have lost meanwhile."""
 
 _SECOND = timedelta(seconds=1)
 
@@ -46,12 +49,14 @@ def pause_after(failures: int) -> timedelta:
 
 @dataclass(frozen=True, slots=True)
 class _Schedule:
-    """How a registration (`token`) stands: failures in a row, since when, and when it is due (monotonic)."""
+    """How a registration (`token`) stands: failures in a row, since when, when it is due (monotonic), and the end of
+    the batch that was not taken."""
 
     token: str
     times: int = 0
     since: float | None = None
     due: float = 0.0
+    upto: Position | None = None
 
 
 class CallbackReader:
@@ -103,21 +108,24 @@ class CallbackReader:
             return now + LOOK
         if schedule.due > now:
             return schedule.due
-        batch = await self._channels.next(found.application, channel, found.view)
+        batch = await self._channels.next(found.application, channel, found.view, schedule.upto)
         if batch is None:
             return now + LOOK
         failed = await self._tell(found, batch)
         if failed is None:
             await self._taken(found, channel, batch)
         else:
-            await self._failed(found, schedule, failed)
+            if not schedule.times:
+                # Where the batch begins, so that a restart makes the same one of it.
+                await self._channels.settle(found.application, channel)
+            await self._failed(found, schedule, batch, failed)
         return None
 
     async def _tell(self, found: PelionChannel, batch: Batch) -> str | None:
         if not self._hub.access.serves(found.key):
             # Not removed at once: a registration with another key takes over with everything that waits.
             return "the key that registered it does not serve"
-        return await self._readers.put(found.url, found.headers, batch.body)
+        return await self._readers.deliver(found, batch.body)
 
     async def _taken(self, found: PelionChannel, channel: Channel, batch: Batch) -> None:
         self._schedule = _Schedule(found.token)
@@ -126,7 +134,7 @@ class CallbackReader:
         if found.failing is not None and await self._channels.revise(found, failing=None) is not None:
             log.info("the callback of %s takes events again", found.application)
 
-    async def _failed(self, found: PelionChannel, schedule: _Schedule, why: str) -> None:
+    async def _failed(self, found: PelionChannel, schedule: _Schedule, batch: Batch, why: str) -> None:
         now, wall = self._clock.monotonic(), self._clock.now()
         times = schedule.times + 1
         since = now if schedule.since is None else schedule.since
@@ -137,11 +145,11 @@ class CallbackReader:
             return
         pause = pause_after(times)
         # In memory first: a schedule that cannot be stored is kept all the same.
-        self._schedule = _Schedule(found.token, times, since, now + pause / _SECOND)
+        self._schedule = _Schedule(found.token, times, since, now + pause / _SECOND, batch.upto)
         if times == 1:
             log.warning("the callback of %s failed: %s", found.application, why)
         began = wall - timedelta(seconds=now - since)
-        await self._channels.revise(found, failing=Failing(began, times, wall + pause))
+        await self._channels.revise(found, failing=Failing(began, times, wall + pause, batch.upto))
         self._hub.stats.callbacks_failed += 1
 
     def _schedule_of(self, found: PelionChannel) -> _Schedule:
@@ -152,7 +160,7 @@ class CallbackReader:
             if failing is not None:
                 since = min(monotonic_at(self._clock, failing.since), now)
                 due = min(monotonic_at(self._clock, failing.due_at), now + LONGEST_PAUSE / _SECOND)
-                self._schedule = _Schedule(found.token, failing.times, since, due)
+                self._schedule = _Schedule(found.token, failing.times, since, due, failing.upto)
         return self._schedule
 
     async def _wait(self, until: float) -> None:
@@ -175,7 +183,8 @@ class CallbackReaders:
         self._puts: Puts | None = None
         self._tasks: Tasks | None = None
         self._readers: dict[str, tuple[CallbackReader, asyncio.Task[None]]] = {}
-        self._slots = anyio.CapacityLimiter(hub.limits.callbacks_at_once)
+        limits = hub.limits
+        self._places = Places(limits.callbacks_at_once, limits.callbacks_per_account, hub.clock)
         self._quiet = asyncio.Event()
         self._under_way = 0
         hub.directory.follow(Kind.CHANNEL, self._changed)
@@ -199,12 +208,17 @@ class CallbackReaders:
             raise Unavailable("the hub is starting or going down", code="draining", retry_after=1)
         self._under_way += 1
         try:
-            async with self._slots:
-                return await self._puts.put(url, headers, body)
+            return await self._puts.put(url, headers, body)
         finally:
             self._under_way -= 1
             if not self._under_way:
                 self._quiet.set()
+
+    async def deliver(self, found: PelionChannel, body: bytes) -> str | None:
+        """As `put`, in one of the places that the accounts share; Unavailable, too, when there is none for long."""
+        async with self._places.place(found.account, PLACE_PATIENCE):
+            with on_behalf(found.account):
+                return await self.put(found.url, found.headers, body)
 
     async def drain(self, until: float) -> None:
         """Start nothing more and let what is under way end, at most to monotonic `until`."""

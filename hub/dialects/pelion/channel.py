@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import anyio
@@ -21,6 +21,7 @@ from hub.core.channels import DEFAULT, Channel, full_name
 from hub.core.hub import Hub
 from hub.delivery.listening import Listening
 from hub.delivery.openings import Opening
+from hub.dialects.pelion.channel_age import before_younger, too_old
 from hub.dialects.pelion.channel_life import Life
 from hub.dialects.pelion.record import PelionChannel, channel_of, channel_record
 from hub.dialects.pelion.view import PelionView
@@ -36,7 +37,6 @@ DELETED = 1000
 DISPLACED = 1001
 YOUNG = timedelta(minutes=10)
 NEWS = timedelta(seconds=2)
-LIFETIME = timedelta(hours=24)
 QUIET = timedelta(hours=48)
 IDLE: Mapping[str, timedelta] = {WEBSOCKET: timedelta(hours=24), PULL: timedelta(minutes=10)}
 COOLDOWN = timedelta(seconds=1)
@@ -234,7 +234,7 @@ class PelionChannels:
             channel = await self.channel(principal.application, principal.account)
             start = await self._beginning(principal.application, channel)
             # The SDK subscribes at the moment of its first poll; a first value that came in between is news.
-            news = await self._before_younger(channel, now - NEWS)
+            news = await before_younger(self._hub.channels, channel, now - NEWS)
             made = PelionChannel(
                 principal.application, principal.account, kind, options, channel.position, now, now, principal.key_id,
                 token, url, headers, news=max(start.offset, news),
@@ -246,6 +246,7 @@ class PelionChannels:
                 life.end_polls(DISPLACED, "another kind of channel was made")
         life.seen = self._hub.clock.monotonic()
         await self._hub.directory.put(channel_record(made))
+        life.show(made.view)
         audit.info(
             "notification channel made" if before is None else "notification channel registered again",
             extra={"application": principal.application, "kind": kind, "key": principal.key_id},
@@ -284,24 +285,33 @@ class PelionChannels:
         position = life.position
         if position.epoch != channel.epoch:
             return position, None  # the log tells
-        old, lost = await self._too_old(channel, position), life.lost
+        old, lost = await too_old(self._hub, channel, position), life.lost
         upto = max(old, lost)
         if upto <= position.offset:
             return position, None
         gap = Gap(position.offset + 1, upto, upto, "retention" if old >= lost else "overflow")
         return Position(channel.epoch, upto), gap
 
-    async def next(self, application: str, channel: Channel, view: PelionView) -> Batch | None:
-        """The first message of what waits, None when there is nothing to tell."""
+    async def next(
+        self, application: str, channel: Channel, view: PelionView, upto: Position | None = None
+    ) -> Batch | None:
+        """The first message of what waits, None when there is nothing to tell.
+
+        With the `upto` of a batch that was not taken it is that batch again, byte for byte, less what the queue has
+        given up since.
+        """
         position, gap = await self.place(application, channel)
         while True:
             page = await self._hub.channels.read(channel, position, view.options.max_chunk_size)
             if page.gap is not None:
                 gap = page.gap if gap is None or page.gap.start is None else replace(page.gap, start=gap.start)
                 position = Position(page.epoch, page.gap.next)
-            body, upto = view.first(page.events, gap)
-            if upto:
-                position = Position(page.epoch, upto)
+            events = page.events
+            if upto is not None and upto.epoch == page.epoch and position.offset < upto.offset:
+                events = tuple(event for event in events if event.offset <= upto.offset)
+            body, told = view.first(events, gap)
+            if told:
+                position = Position(page.epoch, told)
             if body is None and gap is not None:
                 body = view.gap(gap, channel.name, page.epoch)
             if body is not None:
@@ -319,6 +329,12 @@ class PelionChannels:
                 await self._hub.engine.log.store_position(channel.name, READER, position)
             except StorageFailed as failure:
                 log.warning("the position of %s was not stored: %s", application, failure)
+
+    async def settle(self, application: str, channel: Channel) -> None:
+        """Store where the reader stands, with what it passed over because nothing of it is told."""
+        position = self.life(application).position
+        if position is not None:
+            await self.store(application, channel, position)
 
     def moved(self, application: str, position: Position) -> None:
         """As `store`, in memory only: for a reader whose position is stored by somebody else."""
@@ -342,30 +358,8 @@ class PelionChannels:
     async def _beginning(self, application: str, channel: Channel) -> Position:
         known = self.life(application).position, await self._hub.engine.log.position(channel.name, READER)
         lost = max([place.offset for place in known if place is not None and place.epoch == channel.epoch], default=0)
-        young = await self._before_younger(channel, self._hub.clock.now() - YOUNG)
+        young = await before_younger(self._hub.channels, channel, self._hub.clock.now() - YOUNG)
         return Position(channel.epoch, max(lost, young))
-
-    async def _too_old(self, channel: Channel, position: Position) -> int:
-        """The offset up to which events have outlived their day. A log that keeps no longer is left to its trimming."""
-        if self._hub.limits.retention <= LIFETIME or position.offset >= channel.head:
-            return 0
-        moment = self._hub.clock.now() - LIFETIME
-        page = await self._hub.channels.read(channel, position, 1)
-        if page.gap is not None or not page.events or page.events[0].at >= moment:
-            return 0
-        return await self._before_younger(channel, moment)
-
-    async def _before_younger(self, channel: Channel, moment: datetime) -> int:
-        """The offset after which every event is younger than `moment`, by halving: moments grow with offsets."""
-        low, high = max(0, channel.first - 1), channel.head
-        while low < high:
-            middle = (low + high) // 2
-            page = await self._hub.channels.read(channel, Position(channel.epoch, middle), 1)
-            if page.events and page.events[0].at < moment:
-                low = page.events[0].offset
-            else:
-                high = middle
-        return low
 
 
 def _name(application: str) -> str:

@@ -5,13 +5,16 @@ Times are monotonic: a step of the wall clock ends no channel.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 
 import anyio
 
 from hub.core.channels import Channel
 from hub.delivery.openings import Opening
+from hub.delivery.shown import Shown
+from hub.delivery.view import View
 from hub.dialects.pelion.channel_backlog import Backlog, weigh
 from hub.model.event import Event, Position
 from hub.ports.clock import Clock
@@ -47,6 +50,7 @@ class Life:
         "polling",
         "position",
         "seen",
+        "shown",
         "turn",
     )
 
@@ -56,6 +60,7 @@ class Life:
         self._unfollow: Callable[[], None] | None = None
         self.lock = anyio.Lock()
         self.openings: set[Opening] = set()
+        self.shown: set[Shown] = set()
         self.turn: Turn | None = None
         self.polling = False
         self.seen: float | None = None
@@ -93,6 +98,20 @@ class Life:
         for opening in tuple(self.openings):
             if opening.poll:
                 opening.end(code, reason)
+
+    @contextmanager
+    def showing(self, shown: Shown) -> Iterator[None]:
+        """A socket shows this within the block."""
+        self.shown.add(shown)
+        try:
+            yield
+        finally:
+            self.shown.discard(shown)
+
+    def show(self, view: View) -> None:
+        """Every open socket shows what comes from now on in this view."""
+        for shown in tuple(self.shown):
+            shown.change(view)
 
     # What waits.
 

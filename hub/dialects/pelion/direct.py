@@ -14,7 +14,7 @@ from hub.dialects.pelion import wire_resources as wire
 from hub.dialects.pelion.endpoints import Endpoints, registered
 from hub.dialects.pelion.requests import principal_of, speaks_otherwise
 from hub.model.call import CallSpec
-from hub.model.errors import Refusal
+from hub.model.errors import Refusal, TooMany
 from hub.model.principal import Principal, Scope
 
 
@@ -40,9 +40,20 @@ class DirectCalls:
             kept, left = found
             headers = {"cache-control": f"max-age={int(left.total_seconds())}"}
             return Response(kept.payload, 200, headers, kept.content_type)
-        if only_kept:
-            return Response(status_code=205)
-        return await self.call(request)
+        if not only_kept:
+            return await self.call(request)
+        self._judge(principal, wire.direct_request(
+            "GET", target, b"", "", header(request.scope, b"accept"), principal, device.id, device, ""
+        ))  # fmt: skip
+        return Response(status_code=205)
+
+    def _judge(self, principal: Principal, spec: CallSpec) -> None:
+        """Raises the refusal that the call would have met, but for a device that is busy: it is not asked."""
+        try:
+            self._hub.intake.judge(principal, spec, declared_ok=False)
+        except TooMany as error:
+            if error.code not in ("queue-full", "too-many-calls"):
+                raise
 
     async def call(self, request: Request) -> Response:
         """202 with the id of the outcome; with `noResp=true` 204, and there is none."""

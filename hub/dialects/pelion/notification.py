@@ -14,6 +14,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from hub.core.hub import Hub
 from hub.delivery.listening import Listening
 from hub.delivery.request import request_body, request_query, socket_key, subprotocols
+from hub.delivery.shown import Shown
 from hub.delivery.socket import check_origin, serve_view
 from hub.dialects.pelion import wire
 from hub.dialects.pelion.channel import READER, PelionChannels
@@ -114,20 +115,22 @@ class Notification:
             if found is None or found.kind != wire.WEBSOCKET:
                 await websocket.close(NO_CHANNEL, "no such channel: register it first")
                 return
+            shown = Shown(found.view)
             try:
-                told = None if gap is None else found.view.gap(gap, channel.name, channel.epoch)
-                if told is not None:
-                    await websocket.send_text(told.decode())
-                await serve_view(
-                    websocket,
-                    self._listening,
-                    opening,
-                    channel,
-                    found.view,
-                    start,
-                    reader=READER,
-                    acknowledged=lambda offset: self._channels.moved(application, Position(channel.epoch, offset)),
-                )
+                with self._channels.life(application).showing(shown):
+                    told = None if gap is None else found.view.gap(gap, channel.name, channel.epoch)
+                    if told is not None:
+                        await websocket.send_text(told.decode())
+                    await serve_view(
+                        websocket,
+                        self._listening,
+                        opening,
+                        channel,
+                        shown,
+                        start,
+                        reader=READER,
+                        acknowledged=lambda offset: self._channels.moved(application, Position(channel.epoch, offset)),
+                    )
             except (WebSocketDisconnect, OSError):
                 return  # it left before the first message
             finally:

@@ -14,9 +14,10 @@ import anyio
 import anyio.lowlevel
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hub.core.hub import Hub
+from hub.core.stats import Stats
 from hub.delivery.listening import Listening
 from hub.delivery.openings import RESTART, REVOKED, Opening
 from hub.delivery.request import request_query
@@ -73,14 +74,18 @@ class _Poll:
         self._life = channels.life(principal.application)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        stats = self._hub.stats
         try:
             turn = await _turn(self._life)
         except Conflict as error:
+            stats.pelion_polls["409"] += 1
             await word_response(error)(scope, receive, send)
             return
+        stats.pelion_polls_open += 1
         try:
-            await self._serve(turn, scope, receive, send)
+            await self._serve(turn, scope, receive, _counting(send, stats))
         finally:
+            stats.pelion_polls_open -= 1
             self._life.turn = None
             turn.over.set()
 
@@ -167,6 +172,22 @@ async def _turn(life: Life) -> Turn:
         raise Conflict("another poll is open", code="concurrent-pull-request-received")
     life.turn = turn = Turn()
     return turn
+
+
+def _counting(send: Send, stats: Stats) -> Send:
+    """Counts the answer by its status, and a message as delivered once it is out whole."""
+    status = ""
+
+    async def counted(event: Message) -> None:
+        nonlocal status
+        if event["type"] == "http.response.start":
+            status = str(event["status"])
+            stats.pelion_polls[status] += 1
+        await send(event)
+        if status == "200" and event["type"] == "http.response.body" and not event.get("more_body"):
+            stats.deliveries += 1
+
+    return counted
 
 
 async def _write_but_one(body: bytes, send: Send) -> None:

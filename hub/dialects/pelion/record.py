@@ -20,11 +20,12 @@ from hub.model.record import Kind, Record
 
 @dataclass(frozen=True, slots=True)
 class Failing:
-    """A callback that fails: since when, how often in a row, and when it is tried next."""
+    """A callback that fails: since when, how often in a row, when it is tried next, and where its batch ends."""
 
     since: datetime
     times: int
     due_at: datetime
+    upto: Position | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def channel_record(channel: PelionChannel) -> Record:
         "key": channel.key,
         "token": channel.token,
         "news": channel.news,
-        "failing": None if failing is None else [failing.since.isoformat(), failing.times, failing.due_at.isoformat()],
+        "failing": None if failing is None else _stored(failing),
     }
     secret = orjson.dumps({"url": channel.url, "headers": dict(channel.headers)}) if channel.url else None
     return Record(Kind.CHANNEL, channel.application, channel.account, body, secret=secret)
@@ -99,5 +100,11 @@ def channel_of(record: Record | None) -> PelionChannel | None:
     )
 
 
-def _failing(since: str, times: int, due_at: str) -> Failing:
-    return Failing(datetime.fromisoformat(since), times, datetime.fromisoformat(due_at))
+def _stored(failing: Failing) -> list[Any]:
+    upto = [] if failing.upto is None else [failing.upto.epoch, failing.upto.offset]
+    return [failing.since.isoformat(), failing.times, failing.due_at.isoformat(), *upto]
+
+
+def _failing(since: str, times: int, due_at: str, *upto: Any) -> Failing:
+    ends = Position(*upto) if upto else None
+    return Failing(datetime.fromisoformat(since), times, datetime.fromisoformat(due_at), ends)

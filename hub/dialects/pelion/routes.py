@@ -30,7 +30,12 @@ DIRECTORY = "/v3"
 
 
 def routes(
-    hub: Hub, listening: Listening, origins: Iterable[str] = (), service: ChannelService | None = None
+    hub: Hub,
+    listening: Listening,
+    origins: Iterable[str] = (),
+    service: ChannelService | None = None,
+    *,
+    asynchronous_subscriptions: bool = False,
 ) -> list[BaseRoute]:
     """All routes of the dialect; `origins` are further web origins whose pages may open its socket.
 
@@ -39,7 +44,7 @@ def routes(
     service = service or ChannelService(hub, listening, Guard(hub.clock))
     requests = DeviceRequests(hub)
     endpoints, direct, devices = Endpoints(hub), DirectCalls(hub), DeviceDirectory(hub)
-    subscriptions, presubscriptions = Subscriptions(hub), Presubscriptions(hub)
+    subscriptions, presubscriptions = Subscriptions(hub, asynchronous=asynchronous_subscriptions), Presubscriptions(hub)
     notification = Notification(hub, listening, service.channels, origins)
     callback = CallbackRoutes(hub, service.channels, service.readers, service.guard)
     pull = PullRoutes(hub, listening, service.channels)

@@ -1,13 +1,16 @@
 """`/v2/subscriptions/{device-id}`: what an application is told of one device, until the device registers anew.
 
 A subscription is answered by a plain 200 once it is on disk; the present value comes as the first notification, and a
-refusal by the device as an outcome with the id `<device-id>/<path>` (decisions H1).
+refusal by the device as an outcome with the id `<device-id>/<path>` (decisions H1). Where the operator wants the older
+form it is 202 with the id of an outcome, which brings the value or the refusal.
 """
 
 from __future__ import annotations
 
+import secrets
+
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from hub.core.hub import Hub
 from hub.core.wants import Life
@@ -21,10 +24,11 @@ from hub.model.principal import Principal, Scope
 
 
 class Subscriptions:
-    """Handlers of the subscriptions of one hub."""
+    """Handlers of the subscriptions of one hub; `asynchronous`: they are answered 202."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, *, asynchronous: bool = False) -> None:
         self._hub = hub
+        self._asynchronous = asynchronous
 
     async def put(self, request: Request) -> Response:
         """`PUT /v2/subscriptions/{device-id}/{path}`; a repeated one is told the present value again."""
@@ -33,8 +37,9 @@ class Subscriptions:
             raise NotFound("a resource is subscribed, not a device", code="resource-not-found")
         self._hub.access.take_call(principal)
         device = registered(self._hub, principal.account, request.path_params["device"])
-        await self._hub.observe.want(principal.application, device, path, Life.REGISTRATION, tell_again=True)
-        return Response(status_code=200)
+        ref = secrets.token_hex(16) if self._asynchronous else None
+        await self._hub.observe.want(principal.application, device, path, Life.REGISTRATION, tell_again=True, ref=ref)
+        return Response(status_code=200) if ref is None else JSONResponse(wire.async_response_id(ref), 202)
 
     async def get(self, request: Request) -> Response:
         """`GET`: of a resource 200 if it is subscribed, of a device the list of its subscriptions; else 404."""

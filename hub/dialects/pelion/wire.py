@@ -177,7 +177,7 @@ def _refused(error: Refusal) -> tuple[int, str]:
             return 404, "URI_PATH_DOES_NOT_EXISTS"
         case TooMany(code="queue-full"):
             return 400, "QUEUE_IS_FULL"
-        case TooMany(code="too-many-listeners" | "another-handshake"):
+        case TooMany(code="too-many-listeners" | "another-handshake" | "another-trial"):
             return 429, _as_word(error.code)
         case TooMany():
             return 400, "LIMITS_EXCEEDED"
