@@ -17,7 +17,7 @@ run: $(READY)
 	@exec $(BIN)/hub dev
 
 test: $(READY) $(if $(filter all,$(HUB_TEST_REQUIRE)),peers)
-	@$(BIN)/python -m pytest -m "not soak" -n 2
+	@$(BIN)/python -m pytest -m "not soak" -n 2 --dist worksteal
 
 check: $(READY)
 	@$(BIN)/ruff check .

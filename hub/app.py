@@ -13,9 +13,7 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
 from hub.core.control_channels import ControlChannels
 from hub.core.hub import Hub
-from hub.core.limits import Limits
 from hub.core.organisations import Organisations
-from hub.core.sealing import AesGcmSealer, load_or_make_key
 from hub.core.tasks import Tasks
 from hub.core.users import Users
 from hub.declared import Declared
@@ -35,40 +33,22 @@ from hub.dialects.pelion.channel_service import ChannelService
 from hub.dialects.pelion.routes import routes as pelion_routes
 from hub.dialects.powerstore.exchange import Front, Place
 from hub.dialects.powerstore.routes import routes as powerstore_routes
+from hub.dialects.powerstore.routes import worded as powerstore_worded
 from hub.dialects.powerstore.sessions import Sessions
 from hub.dialects.powerstore.waiting import Waiting
-from hub.engines.sqlite import SqliteEngine
 from hub.ops import Ops
 from hub.page import page
 from hub.plugins import make
-from hub.ports.adapter import ServesAsgi
+from hub.ports.abilities import ServesAsgi
 from hub.ports.clock import Clock, SystemClock
-from hub.ports.engine import Engine
 from hub.settings.contradictions import metrics_token, schema_of
-from hub.settings.schema import Settings, SettingsError, limits_of
+from hub.settings.schema import Settings, limits_of
+from hub.storage import engine_of
 
 SERVICE_PAUSE = 1.0
 DRAIN_DELIVERIES = 2.0
 
 log = logging.getLogger("hub")
-
-
-def sqlite(settings: Settings, clock: Clock, limits: Limits) -> Engine:
-    """The default engine on the configured data folder; its seal key is made beside it at the first start."""
-    sealer = AesGcmSealer(load_or_make_key(settings.seal_key_file))
-    return SqliteEngine(settings.data_dir, clock, sealer, disk_floor=limits.disk_floor)
-
-
-ENGINES: dict[str, Callable[[Settings, Clock, Limits], Engine]] = {"sqlite": sqlite}
-
-
-def engine_of(settings: Settings, clock: Clock, limits: Limits) -> Engine:
-    """The configured engine, not started. Raises SettingsError for one that there is not."""
-    maker = ENGINES.get(settings.storage.engine)
-    if maker is None:
-        known = ", ".join(sorted(ENGINES))
-        raise SettingsError(f"storage.engine: there is no {settings.storage.engine!r}, only {known}")
-    return maker(settings, clock, limits)
 
 
 class App:
@@ -149,8 +129,9 @@ class App:
         return told
 
     def worded(self, path: str, status: int) -> tuple[str, bytes] | None:
-        """How the server's own refusals are told on a path: a problem where the native API is, else in words."""
-        return refused_unread(status) if (path + "/").startswith(NATIVE + "/") else None
+        """How the server's own refusals are told on a path: a problem where the native API is, a message where arrays
+        are, else in words."""
+        return refused_unread(status) if (path + "/").startswith(NATIVE + "/") else powerstore_worded(path, status)
 
     def said_ready(self, places: str) -> None:
         """Log that the hub answers now, and where."""
@@ -175,7 +156,10 @@ class App:
                 routes.append(Mount(adapter.mount, app=adapter.asgi))
         origins = frozenset(self.settings.server.origins)
         routes += native_routes(self.hub, self.listening, origins, self.outgoing)
-        routes += pelion_routes(self.hub, self.listening, origins, self.pelion)
+        routes += pelion_routes(
+            self.hub, self.listening, origins, self.pelion,
+            asynchronous_subscriptions=self.settings.pelion.asynchronous_subscriptions,
+        )
         self.powerstore = self._powerstore()
         routes += powerstore_routes(self.powerstore)
         routes += enos_routes(self._enos(), self.listening, origins)

@@ -203,7 +203,8 @@ class Declared:
             }
             sealed = None if secret is None else secret.encode()
             await self._put(product_record(Product(
-                key, table.account, table.name, table.activation, services, sealed, declared=True
+                key, table.account, table.name, table.activation, services, sealed, declared=True,
+                reactivation=table.reactivation,
             )))  # fmt: skip
 
     async def _organisations(self) -> None:

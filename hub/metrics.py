@@ -52,6 +52,10 @@ class HubCollector(Collector):
             yield CounterMetricFamily(f"hub_{name}", told, value=getattr(stats, name))
         yield _labelled("hub_calls_ended", "Calls that ended, by ending", "ending", dict(stats.ended))
         yield _labelled("hub_refused", "Requests refused at once, by code", "code", dict(stats.refused))
+        yield _labelled(
+            "hub_pelion_polls", "Long polls of /v2 that were answered, by status", "status", dict(stats.pelion_polls)
+        )
+        yield GaugeMetricFamily("hub_pelion_polls_open", "Long polls of /v2 now", value=stats.pelion_polls_open)
         yield GaugeMetricFamily("hub_open_calls", "Calls that have not ended", value=len(hub.dispatch.tickets))
         yield GaugeMetricFamily("hub_attempts_under_way", "Attempts that run now", value=hub.dispatch.under_way)
         yield GaugeMetricFamily("hub_listeners", "Sockets and streams that are open", value=self._listeners())

@@ -31,6 +31,7 @@ from hub.model.principal import Principal, Scope
 from hub.ports.clock import Clock, SystemClock
 from hub.server.http import Worded, http_protocol, in_words
 from hub.server.websocket import websocket_protocol
+from tests.prompt_server import serving
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -314,16 +315,9 @@ async def served(
         timeout_keep_alive=75,
         timeout_graceful_shutdown=5,
     )
-    server = uvicorn.Server(config)
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", 0))
     listener.listen(connections)
-    async with anyio.create_task_group() as group:
-        group.start_soon(server._serve, [listener])
-        while not server.started:
-            await anyio.lowlevel.checkpoint()
-        try:
-            yield Served(listener.getsockname()[1], log, channels, listening, keys, server)
-        finally:
-            server.should_exit = True
+    async with serving(config, listener) as server:
+        yield Served(listener.getsockname()[1], log, channels, listening, keys, server)

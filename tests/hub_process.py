@@ -53,6 +53,7 @@ class HubProcess:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}/"
         self.process: subprocess.Popen[str] | None = None
+        self.said: dict[str, Any] = {}
         self._errors: IO[str] | None = None
         self._under = list(under)
         self._environ = dict(environ or {})
@@ -100,7 +101,7 @@ class HubProcess:
             if not line:
                 self.kill()
                 raise AssertionError(f"the hub did not start: {self.complaints}")
-            said = json.loads(line)
+            said = self.said = json.loads(line)
         self._until_it_serves()
         return said
 

@@ -207,10 +207,12 @@ class Server:
         assert self.clock is not None
         segments = heard.path.removeprefix("/api/").split("/")
         action = {"PATCH": "modify", "DELETE": "delete"}.get(heard.method, "create")
+        named = len(segments) > 1 and segments[1].startswith("name:")
         facets = {
             "resource_type": segments[0],
             "resource_action": segments[-1] if heard.method == "POST" and len(segments) > 1 else action,
-            "resource_id": segments[1] if len(segments) > 1 else None,
+            "resource_id": segments[1] if len(segments) > 1 and not named else None,
+            "resource_name": segments[1].removeprefix("name:") if named else None,
             "start_time": self.clock.now().isoformat(),
         }
         state = {"state": "COMPLETED", "response_status": "204", "response_body": None, **row}
@@ -249,7 +251,7 @@ class Server:
         since = query.get("start_time", "gte.2000-01-01T00:00:00Z").removeprefix("gte.")
         if datetime.fromisoformat(job.facets["start_time"]) < datetime.fromisoformat(since):
             return False
-        words = ("resource_type", "resource_action", "resource_id")
+        words = ("resource_type", "resource_action", "resource_id", "resource_name")
         return all(query[word] == f"eq.{job.facets[word]}" for word in words if word in query)
 
     def _row(self, job: Kept) -> dict[str, Any]:

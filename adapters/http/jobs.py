@@ -1,52 +1,32 @@
 """The jobs that one upstream holds, asked after by one questioner for everybody who waits.
 
-A job is due when its upstream said so (Retry-After, its own estimate), else after a pause that grows while it stays at
-work. One question is under way at a time, as many jobs in each as fit where the upstream can answer that, and between
-two rounds lies the interval of the settings.
+One question is under way at a time, as many jobs in each as fit where the upstream can answer that. When a job is due:
+`schedule.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
-import random
 from datetime import datetime, timedelta
 
 from adapters.http.pace import Pace
+from adapters.http.schedule import Job, Schedule
 from adapters.http.settings import HttpSettings
 from adapters.http.shape import JobShape
 from adapters.http.told import AtWork, Ended, Told, id_of, of_answer, of_row, rows
 from adapters.http.upstream import Upstream
-from adapters.http.wire import LEAST_PAUSE, MOST_PAUSE, Answer, filled, response_of, retry_after
+from adapters.http.wire import Answer, filled, response_of, retry_after
 from hub.ports.adapter import CallError, Delivery, DeviceTimeout, NotConnected, Unreachable
 from hub.ports.clock import Clock
 
 MOST_IDS = 100
 MOST_URL = 4000
-GROWTH = 1.5
-JITTER = 0.2
-MOST_FAILURE_PAUSE = 30.0
-TOGETHER = 0.25
-"""A job that is due within this part of its own pause is asked after with those that are due now."""
 GROW_AFTER = 60.0
 """Seconds after which as many jobs again are asked after at once, where fewer had to be."""
 BATCH_ANSWER = 16 * 1024 * 1024
 
 log = logging.getLogger("hub.http")
-
-
-class Job:
-    """One job and those who wait for it."""
-
-    __slots__ = ("answers", "due", "hinted", "pause", "ref")
-
-    def __init__(self, ref: str, due: float, pause: float, hinted: bool) -> None:
-        self.ref = ref
-        self.due = due
-        self.pause = pause
-        self.hinted = hinted
-        self.answers: list[asyncio.Future[Told]] = []
 
 
 class Jobs:
@@ -57,19 +37,11 @@ class Jobs:
         self._shape = shape
         self._clock = clock
         self._answer = settings.answer.total_seconds()
-        self._interval = settings.interval.total_seconds()
-        self._most_pause = settings.interval_most.total_seconds()
         self._most_answer = settings.max_answer
         self._pace = Pace(clock, settings.requests_per_second)
-        self._jobs: dict[str, Job] = {}
+        self._jobs = Schedule(settings, clock)
         self._batch = self._most_batch = MOST_IDS if shape.many else 1
         self._grow_at = float("inf")
-        self._failures = 0
-        self._asked_at = float("-inf")
-        self._not_before = float("-inf")
-        self._wake_at = float("inf")
-        self._news = asyncio.Event()
-        self._chance = random.Random()
         self._stopping = False
         self.rounds = 0
         self.polls = 0
@@ -77,13 +49,10 @@ class Jobs:
     def __len__(self) -> int:
         return len(self._jobs)
 
-    def __contains__(self, ref: str) -> bool:
-        return ref in self._jobs
-
     @property
     def asking(self) -> bool:
         """Whether a round is under way."""
-        return self._wake_at == float("-inf")
+        return self._jobs.asking
 
     async def told(self, ref: str, deadline: float, first: float | None = None) -> Told:
         """What became of a job, once it is over; `first`: in how many seconds it is worth asking.
@@ -94,12 +63,7 @@ class Jobs:
         if self._stopping:
             raise NotConnected("the hub is stopping", delivery=Delivery.MAYBE)
         answer: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
-        job = self._jobs.get(ref)
-        if job is None:
-            now = self._clock.monotonic()
-            pause = self._interval if first is None else min(first, MOST_PAUSE)
-            job = self._jobs[ref] = Job(ref, now + pause, self._interval, first is not None)
-            self._rouse(self._due(job))
+        job = self._jobs.take(ref, first)
         job.answers.append(answer)
         over = self._clock.call_at(deadline, _fail, answer, "the job did not end in time")
         try:
@@ -107,13 +71,13 @@ class Jobs:
         finally:
             over.cancel()
             job.answers.remove(answer)
-            if not job.answers and self._jobs.get(ref) is job:
-                del self._jobs[ref]
+            if not job.answers:
+                self._jobs.drop(job)
 
     def stop(self) -> None:
         """Let go of everybody who waits; the jobs go on where they are."""
         self._stopping = True
-        for job in list(self._jobs.values()):
+        for job in self._jobs:
             for answer in job.answers:
                 if not answer.done():
                     answer.set_exception(NotConnected("the hub is stopping", delivery=Delivery.MAYBE))
@@ -121,75 +85,20 @@ class Jobs:
     async def run(self) -> None:
         """Ask, for as long as the adapter lives."""
         while True:
-            await self._until_due()
+            await self._jobs.until_due()
             try:
                 await self._round()
             except Exception:
                 # Everybody's jobs hang on this task: it outlives what nobody thought of.
                 log.exception("%s: a round of questions failed", self._upstream.name)
-                self._hold_off(None)
-
-    # -- when -----------------------------------------------------------------------------------
-
-    def _due(self, job: Job) -> float:
-        spacing = LEAST_PAUSE if job.hinted else self._interval
-        return max(job.due, self._asked_at + spacing, self._not_before)
-
-    def _rouse(self, due: float) -> None:
-        if due < self._wake_at:
-            self._news.set()
-
-    async def _until_due(self) -> None:
-        while True:
-            self._news.clear()
-            due = min((self._due(job) for job in self._jobs.values()), default=float("inf"))
-            if due <= self._clock.monotonic():
-                self._wake_at = float("-inf")
-                return
-            self._wake_at = due
-            timer = None if due == float("inf") else self._clock.call_at(due, self._news.set)
-            try:
-                await self._news.wait()
-            finally:
-                if timer is not None:
-                    timer.cancel()
-
-    def _again(self, job: Job, asked_at: float, told: AtWork) -> None:
-        """Say when a job that is still at work is asked after again."""
-        job.hinted = told.again is not None
-        if told.again is not None:
-            job.due = asked_at + max(LEAST_PAUSE, min(told.again, MOST_PAUSE))
-        elif told.estimate is not None and told.estimate > 0:
-            # A guess: it neither hurries nor puts off beyond what is usual.
-            job.due = asked_at + max(self._interval, min(told.estimate, self._most_pause))
-        elif job.due <= asked_at + job.pause * TOGETHER:
-            # One that was only asked along keeps its turn.
-            job.pause = min(self._most_pause, job.pause * GROWTH)
-            job.due = asked_at + job.pause * self._chance.uniform(1 - JITTER, 1 + JITTER)
-
-    def _later(self, job: Job, asked_at: float) -> None:
-        """What was said of one job cannot be read: that one waits."""
-        job.due = min(job.due, asked_at)
-        self._again(job, asked_at, AtWork())
-
-    def _hold_off(self, pause: float | None) -> None:
-        """A question was not answered: nothing more is asked for a while."""
-        self._failures += 1
-        if pause is None:
-            pause = min(MOST_FAILURE_PAUSE, self._interval * GROWTH ** min(self._failures, 20))
-            pause *= self._chance.uniform(1 - JITTER, 1 + JITTER)
-        self._not_before = self._clock.monotonic() + min(pause, MOST_PAUSE)
-
-    # -- what -----------------------------------------------------------------------------------
+                self._jobs.hold_off(None)
 
     async def _round(self) -> None:
         now = self._clock.monotonic()
         if now >= self._grow_at:
             self._batch = min(self._most_batch, self._batch * 2)
             self._grow_at = now + GROW_AFTER if self._batch < self._most_batch else float("inf")
-        due = [job for job in self._jobs.values() if self._due(job) <= now or self._nearly(job, now)]
-        self._fill(due)
-        self._asked_at = now
+        due = self._jobs.round(self._batch)
         self.rounds += 1
         index = 0
         while index < len(due):
@@ -198,17 +107,6 @@ class Jobs:
             if not await self._ask([job for job in chunk if job.answers]):
                 return
             index += len(chunk)
-
-    def _fill(self, due: list[Job]) -> None:
-        """A question that is asked anyway costs no more with other jobs in it: those that are due next."""
-        room = -len(due) % self._batch
-        if due and room:
-            asked = set(due)
-            others = (job for job in self._jobs.values() if job not in asked and not job.hinted)
-            due += heapq.nsmallest(room, others, key=_by_due)
-
-    def _nearly(self, job: Job, now: float) -> bool:
-        return not job.hinted and job.due <= now + job.pause * TOGETHER
 
     def _chunk(self, due: list[Job], index: int) -> list[Job]:
         chunk: list[Job] = []
@@ -239,9 +137,9 @@ class Jobs:
             # Too many, or one among them with which the list cannot be told.
             return await self._parts(chunk)
         if found is None:
-            self._hold_off(retry_after(answer.headers, self._clock.now()))
+            self._jobs.hold_off(retry_after(answer.headers, self._clock.now()))
             return False
-        self._failures = 0
+        self._jobs.answered()
         by_id = {id_of(self._shape, row): row for row in found}
         missing = []
         for job in chunk:
@@ -253,7 +151,7 @@ class Jobs:
                     self._take(job, asked_at, of_row(self._shape, row, now))
                 except Exception:
                     log.exception("%s: a job cannot be read", self._upstream.name)
-                    self._later(job, asked_at)
+                    self._jobs.later(job, asked_at)
         return await self._each(missing)
 
     async def _parts(self, chunk: list[Job]) -> bool:
@@ -282,7 +180,7 @@ class Jobs:
                     return False
             except Exception:
                 log.exception("%s: a job cannot be asked after", self._upstream.name)
-                self._later(job, asked_at)
+                self._jobs.later(job, asked_at)
         return True
 
     async def _one(self, job: Job) -> bool:
@@ -293,18 +191,18 @@ class Jobs:
         if answer is None:
             return False
         if answer.status in (404, 410):
-            self._failures = 0
+            self._jobs.answered()
             for waits in list(job.answers):
                 _fail(waits, "the upstream does not know the job any more")
             return True
         told = of_answer(shape, answer, self._upstream.url(path), now)
         if told is None and 200 <= answer.status < 300:
-            self._later(job, asked_at)
+            self._jobs.later(job, asked_at)
             return True
         if told is None:
-            self._hold_off(retry_after(answer.headers, self._clock.now()))
+            self._jobs.hold_off(retry_after(answer.headers, self._clock.now()))
             return False
-        self._failures = 0
+        self._jobs.answered()
         self._take(job, asked_at, told)
         return True
 
@@ -315,11 +213,11 @@ class Jobs:
             if answer is not None and answer.status not in (429, 503):
                 return Ended(response_of(answer, self._clock.now()))
             if answer is not None:
-                self._hold_off(retry_after(answer.headers, self._clock.now()))
-            if self._not_before >= deadline:
+                self._jobs.hold_off(retry_after(answer.headers, self._clock.now()))
+            if self._jobs.not_before >= deadline:
                 await self._upstream.rest(deadline)
                 raise DeviceTimeout("the result could not be fetched", delivery=Delivery.DELIVERED)
-            await self._upstream.rest(self._not_before)
+            await self._upstream.rest(self._jobs.not_before)
 
     async def _get(self, path: str, most: int) -> Answer | None:
         """The answer to a question; None when there is none, and nothing more is to be asked for now."""
@@ -330,11 +228,11 @@ class Jobs:
                 "GET", path, self._clock.monotonic() + self._answer, headers=headers, most=most
             )
         except (Unreachable, NotConnected, DeviceTimeout) as error:
-            self._hold_off(error.retry_after)
+            self._jobs.hold_off(error.retry_after)
             return None
         except CallError:
             log.exception("%s could not be asked", self._upstream.name)
-            self._hold_off(None)
+            self._jobs.hold_off(None)
             return None
 
     def _now(self) -> datetime:
@@ -343,7 +241,7 @@ class Jobs:
 
     def _take(self, job: Job, asked_at: float, told: Told) -> None:
         if isinstance(told, AtWork):
-            self._again(job, asked_at, told)
+            self._jobs.again(job, asked_at, told)
             return
         for answer in job.answers:
             if not answer.done():
@@ -355,11 +253,6 @@ def _fail(answer: asyncio.Future[Told], why: str) -> None:
         answer.set_exception(DeviceTimeout(why, delivery=Delivery.DELIVERED))
 
 
-def _by_due(job: Job) -> float:
-    return job.due
-
-
 def _plain(ref: str) -> bool:
     """Whether an id can stand in a list of ids as it is."""
     return ref.isascii() and all(char.isalnum() or char in "-_.:~" for char in ref)
-

@@ -10,21 +10,24 @@ MOST_FURTHER = 8
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """The job; `result`: what it names is the address of the result; `further`: how many jobs came before it."""
+    """The job; `result`: what it names is the address of the result; `further`: how many jobs came before it, `before`:
+    those themselves."""
 
     job: str
     result: bool = False
     further: int = 0
+    before: tuple[str, ...] = ()
 
     def next(self, job: str, result: bool) -> Note | None:
         """The note of the job that follows; None where there is no end to them."""
         if self.further >= MOST_FURTHER:
             return None
-        return replace(self, job=job, result=result, further=self.further + 1)
+        return replace(self, job=job, result=result, further=self.further + 1, before=(*self.before, self.job))
 
     def encoded(self) -> bytes:
         """As bytes, for the journal."""
-        return json.dumps({"job": self.job, "result": self.result, "further": self.further}).encode()
+        told = {"job": self.job, "result": self.result, "further": self.further, "before": self.before}
+        return json.dumps(told).encode()
 
 
 def decoded(data: bytes) -> Note:
@@ -32,4 +35,5 @@ def decoded(data: bytes) -> Note:
     value = json.loads(data)
     if not isinstance(value, dict) or not isinstance(value.get("job"), str):
         raise ValueError("this is no note of a job")
-    return Note(value["job"], bool(value.get("result")), int(value.get("further", 0)))
+    before = tuple(str(job) for job in value.get("before", ()))
+    return Note(value["job"], bool(value.get("result")), int(value.get("further", 0)), before)

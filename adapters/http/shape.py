@@ -11,7 +11,8 @@ All of it is settings; the shapes that have a name are no more than settings tha
     id = "id"                  # member of the 202's body that names the job; "": the header Location is its address
     one = "job/{id}?select=id,state"             # where one job is asked after; needs {id}
     many = "job?select=id,state&id=in.({ids})"   # where many are; needs {ids}; "": one by one
-    find = ""                  # where a job is looked for whose 202 was lost; {type} {action} {instance} {user} {since}
+    find = ""                  # where a job is looked for whose 202 was lost: {type} {action} {instance} {name} {user}
+                               # {since}; a condition for which there is no value is left out
     state = "state"            # member that tells how the job stands; "": its answer is the result
     state_else = "phase"       # another, where the first is missing
     done = ["COMPLETED"]       # its words for success
@@ -57,7 +58,7 @@ POWERSTORE = JobShape(
     one=f"job/{{id}}?select={_ASKED}",
     many=f"job?select={_ASKED}&id=in.({{ids}})&limit=2000",
     find="job?select=id&resource_type=eq.{type}&resource_action=eq.{action}&resource_id=eq.{instance}"
-    "&user=eq.{user}&start_time=gte.{since}&limit=3",
+    "&resource_name=eq.{name}&user=eq.{user}&start_time=gte.{since}&limit=100",
     state="state",
     state_else="phase",
     done=frozenset({"completed"}),
@@ -112,7 +113,7 @@ def read_shape(name: str, table: Any) -> JobShape | None:
     return shape
 
 
-_FOUND_BY = {"type", "action", "instance", "user", "since"}
+_FOUND_BY = {"type", "action", "instance", "name", "user", "since"}
 
 
 def _text(key: str, value: Any) -> str:

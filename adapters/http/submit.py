@@ -31,6 +31,7 @@ from hub.ports.adapter import (
     NotConnected,
     Unreachable,
 )
+from hub.ports.past_call import RecallsCalls
 
 log = logging.getLogger("hub.http")
 
@@ -50,7 +51,8 @@ class Submits:
         self._ctx = ctx
         self._answer = settings.answer.total_seconds()
         self._call_id = settings.call_id
-        self._lost = Lost(upstream, shape, ctx.clock, settings.answer)
+        past = ctx if isinstance(ctx, RecallsCalls) else None
+        self._lost = Lost(upstream, shape, ctx.clock, settings.answer, past)
 
     async def run(self) -> None:
         """Ask after the jobs, for as long as the adapter lives."""
@@ -63,47 +65,62 @@ class Submits:
     async def submit(self, req: DeviceRequest, prefix: str, slot: Slot) -> DeviceResponse:
         """Submit a change and return its result. Raises CallError."""
         change = _Change(self, req, prefix, self._ctx.clock.now())
+        job: str | None = None
+        with self._lost.sending(change.question):
+            answer = await self._answer_to(change)
+            if answer is not None and answer.status == 202:
+                job = self._job(change, answer)
+            if job is not None:
+                self._lost.owned.know(job)
+        if answer is None:
+            return await self._found(change, slot)
+        if answer.status != 202:
+            # It was done at once, or it is refused: both are final, unless the upstream only has too much to do.
+            response = response_of(answer, self._ctx.clock.now())
+            if answer.status == 503:
+                response = replace(response, native={"retry_after": BUSY_PAUSE, **response.native})
+            return response
+        if job is None:
+            job = await self._lost.find(change.question, change.sent_at, req.deadline)
+        return await self._taken(req, job, slot, retry_after(answer.headers, self._ctx.clock.now()))
+
+    async def find(self, req: DeviceRequest, prefix: str, sent_at: datetime, slot: Slot) -> DeviceResponse:
+        """The result of a change whose answer was lost. Raises DeviceTimeout (MAYBE) where nobody can tell."""
+        return await self._found(_Change(self, req, prefix, sent_at), slot)
+
+    async def _answer_to(self, change: _Change) -> Answer | None:
+        """What the upstream says to a change; None where that is lost. Raises CallError when nothing was sent, or the
+        hub stops."""
+        deadline = min(change.req.deadline, self._ctx.clock.monotonic() + self._answer)
         try:
-            answer = await self._send(change, min(req.deadline, self._ctx.clock.monotonic() + self._answer))
+            answer = await self._send(change, deadline)
         except (NotConnected, DeviceTimeout) as error:
             if error.delivery is Delivery.NOT_SENT or self._upstream.stopping:
                 raise
-            return await self.find(req, prefix, change.sent_at, slot)
+            return None
         except SignInRefused:
             raise
         except Unreachable as error:
             # Whoever hands in a job has time: it waits until its upstream is back, and uses up no retry.
             raise NotConnected(error.detail, delivery=Delivery.NOT_SENT, retry_after=error.retry_after) from error
-        if no_answer(self._shape, answer):
-            return await self.find(req, prefix, change.sent_at, slot)
-        if answer.status != 202:
-            # It was done at once, or it is refused: both are final, unless the upstream only has too much to do.
-            response = response_of(answer, self._ctx.clock.now())
-            if response.status == 503:
-                response = replace(response, native={"retry_after": BUSY_PAUSE, **response.native})
-            return response
-        job = self._job(change, answer)
-        if job is None:
-            return await self._taken(req, await self._lost.find(req, change.sent_at), slot)
-        return await self._taken(req, job, slot, retry_after(answer.headers, self._ctx.clock.now()))
+        return None if no_answer(self._shape, answer) else answer
 
-    async def find(self, req: DeviceRequest, prefix: str, sent_at: datetime, slot: Slot) -> DeviceResponse:
-        """The result of a change whose answer was lost. Raises DeviceTimeout (MAYBE) where nobody can tell."""
+    async def _found(self, change: _Change, slot: Slot) -> DeviceResponse:
+        req, job = change.req, None
         if self._shape.key:
-            change = _Change(self, req, prefix, sent_at)
-            answer = await self._lost.again(sent_at, req.deadline, lambda until: self._send(change, until))
+            answer = await self._lost.again(change.sent_at, req.deadline, lambda until: self._send(change, until))
             if answer.status != 202:
                 return response_of(answer, self._ctx.clock.now())
             job = self._job(change, answer)
-            if job is not None:
-                return await self._taken(req, job, slot)
-        return await self._taken(req, await self._lost.find(req, sent_at), slot)
+        if job is None:
+            job = await self._lost.find(change.question, change.sent_at, req.deadline)
+        return await self._taken(req, job, slot)
 
     async def hold(self, call: str, kept: Note, deadline: float, first: float | None = None) -> DeviceResponse:
         """The result of a job that is noted, or of the last one that follows from it. `first`: in how many seconds it
         is worth asking."""
         while True:
-            self._lost.know(kept.job)
+            self._lost.owned.know(kept.job, *kept.before)
             if kept.result:
                 told = await self.jobs.result(kept.job, deadline)
             else:
@@ -121,7 +138,7 @@ class Submits:
         self, req: DeviceRequest, job: str, slot: Slot, first: float | None = None
     ) -> DeviceResponse:
         """The upstream holds the job: noted before anything else."""
-        self._lost.know(job)
+        self._lost.owned.know(job)
         # The lane goes on within the checkpoint, and shall find the slot free.
         slot.free()
         kept = Note(job)
@@ -153,6 +170,10 @@ class Submits:
     def _job(self, change: _Change, answer: Answer) -> str | None:
         return job_of(self._shape, answer, self._upstream.url(change.path))
 
+    def question(self, method: str, prefix: str, target: str) -> str | None:
+        """What the job of a change is looked for by where its answer is lost."""
+        return self._lost.question(method, prefix, target)
+
     @property
     def query(self) -> str:
         """What makes a job of a change."""
@@ -166,9 +187,10 @@ class Submits:
 class _Change:
     """A change as it goes out. Raises BadRequest (NOT_SENT) for what is no target."""
 
-    __slots__ = ("path", "req", "sent_at")
+    __slots__ = ("path", "question", "req", "sent_at")
 
     def __init__(self, submits: Submits, req: DeviceRequest, prefix: str, sent_at: datetime) -> None:
         self.req = req
         self.path = path_of(prefix, req.target, req.query, submits.query)
+        self.question = submits.question(req.method, prefix, req.target)
         self.sent_at = sent_at

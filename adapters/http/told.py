@@ -12,7 +12,7 @@ import orjson
 from yarl import URL
 
 from adapters.http.shape import JobShape
-from adapters.http.wire import Answer, response_of, retry_after
+from adapters.http.wire import REFUSALS, REFUSED, Answer, response_of, retry_after
 from hub.ports.adapter import DeviceResponse
 
 MOST_ID = 1024
@@ -111,6 +111,8 @@ def of_row(shape: JobShape, row: Mapping[str, Any], now: datetime) -> Told:
         if state != "failed":
             native["error"] = str(word).upper()
     native["status"] = status
+    if status in REFUSALS:
+        status, native["error"] = 503, REFUSED
     if body is None:
         return Ended(DeviceResponse(status, native=native))
     try:

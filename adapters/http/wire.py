@@ -18,6 +18,8 @@ from hub.ports.adapter import BadRequest, Delivery, DeviceResponse
 
 LEAST_PAUSE, MOST_PAUSE = 0.2, 300.0
 MOST_PATIENCE = 86_400.0
+REFUSALS = frozenset({401, 403})
+REFUSED = "UPSTREAM_REFUSED"
 
 _SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
 _MAX_AGE = re.compile(r"(?:^|,)\s*max-age=\"?([0-9]{1,9})", re.IGNORECASE | re.ASCII)
@@ -61,8 +63,11 @@ def content_type_of(text: str | None) -> str | None:
 
 def response_of(answer: Answer, now: datetime) -> DeviceResponse:
     """An answer in the hub's terms. `native` has the upstream's own figure; a status that a caller could do nothing
-    with (a redirect, which is never followed) is told as 502 with a word."""
+    with (a redirect, which is never followed) is told as 502 with a word, a refusal of what the hub shows of itself as
+    503 with another: the caller's own key is not meant."""
     native: dict[str, object] = {"status": answer.status}
+    if answer.status in REFUSALS:
+        return DeviceResponse(503, native={**native, "error": REFUSED})
     if not answer.whole:
         native["error"] = "ANSWER_TOO_LARGE"
         return DeviceResponse(502, native=native)

@@ -22,6 +22,7 @@ from adapters.simulated.model import MODELS, Model
 from adapters.simulated.reports import Reports
 from adapters.simulated.settings import SimulatedSettings, read
 from hub.model.device import ARRAY, Presence
+from hub.ports.abilities import KnowsServices
 from hub.ports.adapter import (
     API_VERSION,
     AdapterContext,
@@ -32,7 +33,6 @@ from hub.ports.adapter import (
     DeviceRequest,
     DeviceResponse,
     DeviceTimeout,
-    KnowsServices,
     NoSuchResource,
     NotConnected,
     Observation,

@@ -24,6 +24,7 @@ from adapters.websocket.settings import WebSocketSettings, read
 from adapters.websocket.wire import Subprotocol
 from hub.model.device import Presence
 from hub.model.errors import StorageFailed, UnknownDevice
+from hub.ports.abilities import WatchesKeys
 from hub.ports.adapter import (
     API_VERSION,
     AdapterContext,
@@ -41,7 +42,6 @@ from hub.ports.adapter import (
     ObserveSpec,
     TooLarge,
     Unsupported,
-    WatchesKeys,
 )
 
 MAX_TARGET = 2048
@@ -71,7 +71,7 @@ class WebSocketAdapter:
             per_device_inflight=settings.window,
             total_inflight=settings.connections * settings.window,
             cancel="remote",
-            sleepy=True,
+            sleepy=True, no_response=True,
         )
         self.context: AdapterContext | None = None
         self._door = Door(self, settings)
@@ -275,7 +275,7 @@ class WebSocketAdapter:
         session, ctx = self._connected(req.device)
         if req.deadline <= ctx.clock.monotonic():
             raise DeviceTimeout("the deadline is past", delivery=Delivery.NOT_SENT)
-        return await session.call(req)
+        return await (session.tell(req) if req.options.get("no_response") else session.call(req))
 
     async def observe(self, spec: ObserveSpec, deadline: float) -> tuple[DeviceResponse, Observation]:
         """Ask the device to observe; its refusal is a response, with an observation that is not active."""

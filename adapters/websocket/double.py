@@ -72,6 +72,7 @@ class DeviceDouble:
         self.address = f"at/{identity}"
         self.executed: list[str] = []
         self.received = 0
+        self.unanswered: list[Call] = []
         self.cancelled: list[str] = []
         self.acked: list[int] = []
         self.welcome: Welcome | None = None
@@ -288,6 +289,9 @@ class DeviceDouble:
             await self._reply(known[1])
             return
         self.executed.append(frame.id.rpartition(".")[0])
+        if frame.options.get("noresp"):
+            self.unanswered.append(frame)
+            return
         if not self._answers:
             self._asked.put_nowait(Asked(self, frame))
             return

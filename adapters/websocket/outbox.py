@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from hub.ports.adapter import Delivery
+from hub.ports.clock import Clock
 
 ROOM = 1024
 
@@ -19,6 +20,25 @@ class Outgoing:
     data: bytes
     written: bool = False
     withdrawn: bool = False
+    watched: asyncio.Future[bool] | None = None
+
+    async def leaves(self, clock: Clock, deadline: float) -> bool:
+        """Wait until the transport has it; False, and then it never will, at the deadline or the connection's end."""
+        if self.written:
+            return True
+        self.watched = watched = asyncio.get_running_loop().create_future()
+        timer = clock.call_at(deadline, self.told, False)
+        try:
+            await watched
+        finally:
+            timer.cancel()
+            self.recall()
+        return self.written
+
+    def told(self, left: bool) -> None:
+        """Whoever waits for it hears whether it left."""
+        if self.watched is not None and not self.watched.done():
+            self.watched.set_result(left)
 
     def recall(self) -> Delivery:
         """Stop it if that is still possible, and say how far it got."""
@@ -51,6 +71,11 @@ class Outbox:
         self._some.set()
         return outgoing
 
+    def give_up(self) -> None:
+        """Nothing leaves any more: nobody needs to wait for it."""
+        for outgoing in self._waiting:
+            outgoing.told(False)
+
     async def empty_into(self, send: Callable[[bytes], Awaitable[None]]) -> None:
         """Send frame after frame, for ever."""
         while True:
@@ -64,5 +89,6 @@ class Outbox:
             outgoing = self._waiting[0]
             if not (outgoing.withdrawn or outgoing.written):
                 outgoing.written = True
+                outgoing.told(True)
                 await send(outgoing.data)
             self._waiting.popleft()

@@ -13,10 +13,10 @@ import secrets
 import anyio
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from adapters.websocket.calling import call_frame, unanswered_frame
 from adapters.websocket.frame import (
     Ack,
     Bye,
-    Call,
     Cancel,
     Error,
     Event,
@@ -34,7 +34,7 @@ from adapters.websocket.inbound import event_of, parse, response_of
 from adapters.websocket.outbox import ROOM, Outbox, Outgoing
 from adapters.websocket.registration import DialInObservation, Registration
 from adapters.websocket.settings import WebSocketSettings
-from adapters.websocket.wire import Subprotocol, call_of_token, call_token, encode
+from adapters.websocket.wire import Subprotocol, call_of_token, encode
 from hub.model.errors import UnknownDevice
 from hub.ports.adapter import (
     AdapterContext,
@@ -138,6 +138,7 @@ class Session:
         for answer, outgoing in list(self._waiting.values()):
             if not answer.done():
                 answer.set_exception(NotConnected(text, delivery=outgoing.recall()))
+        self._outbox.give_up()
 
     async def _say_goodbye(self) -> None:
         if self._farewell is None:
@@ -183,27 +184,22 @@ class Session:
         """Send one call and wait for its answer, until its deadline."""
         if self.free <= 0:
             raise Busy("the device takes no further call now", delivery=Delivery.NOT_SENT)
-        token = call_token(req.call_id, self.registration.address)
-        options: dict[str, object] = {"ttl": max(1, int((req.deadline - self._clock.monotonic()) * 1000))}
-        if req.content_type is not None:
-            options["ct"] = req.content_type
-        if req.accept is not None:
-            options["accept"] = req.accept
-        if req.idempotent:
-            options["idem"] = True
-        if req.args is not None:
-            options["args"] = dict(req.args)
-        if req.query:
-            options["query"] = [list(pair) for pair in req.query]
-        if req.attempt > 1:
-            options["try"] = req.attempt
-        frame = Call(token, req.method, req.target, req.payload, options)
-        self.registration.asked(token)
+        frame = call_frame(req, self.registration.address, self._clock.monotonic())
+        self.registration.asked(frame.id)
         self._calls += 1
         try:
-            return await self._ask(frame, token, req.deadline)
+            return await self._ask(frame, frame.id, req.deadline)
         finally:
             self._calls -= 1
+
+    async def tell(self, req: DeviceRequest) -> DeviceResponse:
+        """Send a call that the device need not answer; returns once the transport has it."""
+        if self.free <= 0:
+            raise Busy("the device takes no further call now", delivery=Delivery.NOT_SENT)
+        outgoing = self._put_data(self._encoded(unanswered_frame(req, self._clock.monotonic())))
+        if outgoing is None or not await outgoing.leaves(self._clock, req.deadline):
+            raise NotConnected("the connection takes nothing now", delivery=Delivery.NOT_SENT)
+        return DeviceResponse(200, native={"sent": True})
 
     async def observe(self, observation: DialInObservation, deadline: float) -> DeviceResponse:
         """Ask for an observation; its notifications may come before this returns."""
@@ -218,11 +214,7 @@ class Session:
     async def _ask(self, frame: Frame, token: str, deadline: float) -> DeviceResponse:
         if token in self._waiting:
             raise Busy("the device works on this very call", delivery=Delivery.NOT_SENT)
-        try:
-            data = encode(frame, self._coding)
-        except (TypeError, ValueError, OverflowError) as failure:
-            raise BadRequest("the arguments cannot be written in the protocol", delivery=Delivery.NOT_SENT) from failure
-        outgoing = self._put_data(data)
+        outgoing = self._put_data(self._encoded(frame))
         if outgoing is None:
             raise NotConnected("the connection is ending", delivery=Delivery.NOT_SENT)
         answer: asyncio.Future[DeviceResponse] = asyncio.get_running_loop().create_future()
@@ -237,6 +229,12 @@ class Session:
         finally:
             timer.cancel()
             del self._waiting[token]
+
+    def _encoded(self, frame: Frame) -> bytes:
+        try:
+            return encode(frame, self._coding)
+        except (TypeError, ValueError, OverflowError) as failure:
+            raise BadRequest("the arguments cannot be written in the protocol", delivery=Delivery.NOT_SENT) from failure
 
     # -- out ------------------------------------------------------------------------------------
 

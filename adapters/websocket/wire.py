@@ -7,7 +7,7 @@ ignored.
 
      0 HELLO   {v: 1, dev, auth?, boot, caps?, links?, resume?}        device -> hub, first frame
      1 WELCOME {v: 1, sid, hb, win, max, resumed}                      hub -> device, the answer to HELLO
-     2 CALL    id, method, target, payload, {ttl, ct?, accept?, idem?, args?, query?, try?}
+     2 CALL    id, method, target, payload, {ttl, ct?, accept?, idem?, args?, query?, try?, noresp?}
      3 RESULT  id, status, payload, {ct?, max_age?, retry_after?}      the answer to CALL and to OBSERVE
      4 ERROR   id, code, text, {retry_after?}                          the device refuses a CALL or OBSERVE
      5 OBSERVE id, target, {params?}                                   answered as a CALL, then NOTIFY with its id
@@ -26,8 +26,8 @@ WELCOME: `hb` is the seconds between signs of life, `win` the calls at a time, `
 `query` a list of [name, value]. Ids are text that the device gives back as it got it. A call that is sent again has the
 same id (and a `try` above 1), so a device that remembers 64 answers for 5 minutes gives the second one from memory;
 it does not remember an answer with `retry_after`, which asks the hub to come again. `status` and `code` are HTTP's
-numbers, 200 to 599. EVENT: `seq` grows with every event of a boot; kinds are `notify` (with `target`), `update` (with
-`links`), `deregister`, `asleep`, `awake`; any other becomes a notification of `/event/<kind>`.
+numbers, 200 to 599; with `noresp` none is wanted. EVENT: `seq` grows with every event of a boot; kinds are `notify`
+(with `target`), `update` (with `links`), `deregister`, `asleep`, `awake`; others are notifications of `/event/<kind>`.
 
 Subprotocol `hubdev.v1.json`, the twin: every WebSocket message is text and holds the same array as JSON. The only
 difference is that `payload` is base64 text (RFC 4648, section 4, with padding).

@@ -78,7 +78,7 @@ class CallQuery:
 
 @dataclass(frozen=True, slots=True)
 class JobPage:
-    """A page of the jobs of one array, and its place among all that the query finds."""
+    """A page of the jobs of one array, or of commands, and its place among all that the query finds."""
 
     states: tuple[CallState, ...]
     place: Stretch
@@ -148,8 +148,18 @@ class Journal(Protocol):
         `model/query.py` finds them; without an order the oldest first. Raises OutOfRange."""
         ...
 
+    async def commands(self, application: str, organisation: str, device: str, query: Query) -> JobPage:
+        """The calls that an organisation sent to a device through an application with `spec.command`, by a query of
+        `model/command.py`'s shape; without an order the oldest first. Raises OutOfRange."""
+        ...
+
     def open_calls(self) -> AsyncIterator[Sequence[CallState]]:
         """Every call that has not ended, oldest first, in pages: how the dispatcher is rebuilt at start."""
+        ...
+
+    def under_way_since(self, adapter: str, since: datetime) -> AsyncIterator[Sequence[CallState]]:
+        """The calls of one adapter that were claimed at least once and had not ended before `since`, oldest first, in
+        pages: a walk through the whole journal."""
         ...
 
     async def forget(self, ended_before: datetime, keep: int, limit: int = 500) -> int:

@@ -36,6 +36,7 @@ def contradictions(settings: Settings, environ: Mapping[str, str]) -> list[str]:
     for id, adapter in settings.adapters.items():
         if not isinstance(adapter.get("kind"), str):
             wrong.append(f"adapters.{id}.kind: names the kind of adapter and must be there")
+        _upstreams(wrong, settings, id, adapter)
     for name in settings.admission.open_to_names:
         _known(wrong, "admission.open_to_names", "adapters", name, settings.adapters)
     for text in settings.callbacks.allow:
@@ -177,6 +178,19 @@ def _devices(wrong: list[str], settings: Settings, environ: Mapping[str, str]) -
         _try(wrong, device_secret, settings, key, environ)
         if device.schema:
             _known(wrong, f"{path}.schema", "schemas", device.schema, settings.schemas)
+
+
+def _upstreams(wrong: list[str], settings: Settings, id: str, adapter: Mapping[str, Any]) -> None:
+    """What the names of upstreams open: addresses begin with them, and those that nobody gives with an account."""
+    upstreams = adapter.get("upstreams")
+    if adapter.get("kind") != "http" or not isinstance(upstreams, Mapping):
+        return
+    for name, table in upstreams.items():
+        path = f"adapters.{id}.upstreams.{name}"
+        if name in settings.accounts:
+            wrong.append(f"{path}: an account is called so, and its devices would be found there by default")
+        if isinstance(table, Mapping) and table.get("paths") is True and not adapter.get("account"):
+            wrong.append(f"{path}.paths: any account could reach every path; give adapters.{id}.account")
 
 
 def _users(wrong: list[str], settings: Settings, environ: Mapping[str, str]) -> None:

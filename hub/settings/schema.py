@@ -90,6 +90,12 @@ class Tls(Table, frozen=True):
     self_signed: bool = False
 
 
+class Pelion(Table, frozen=True):
+    """The front that speaks the Connect API."""
+
+    asynchronous_subscriptions: bool = False
+
+
 class PowerStore(Table, frozen=True):
     """The front that speaks the PowerStore REST API."""
 
@@ -141,6 +147,7 @@ class ProductTable(Table, frozen=True):
     account: str
     name: str = ""
     activation: bool = False
+    reactivation: bool = False
     services: dict[str, ServiceTable] = {}
     secret: str | None = None
     secret_file: str | None = None
@@ -219,6 +226,7 @@ class Settings(Table, frozen=True):
     admission: Admission = Admission()
     callbacks: Callbacks = Callbacks()
     tls: Tls = Tls()
+    pelion: Pelion = Pelion()
     powerstore: PowerStore = PowerStore()
     enos: Enos = Enos()
     limits: dict[str, int | float] = {}

@@ -257,3 +257,14 @@ class AdapterCalls:
         more = {"attempt": 2, "payload": request.payload}
         again = await case.call(double, call_id=request.call_id, **more)
         assert again.payload == b"done"
+
+    async def test_36_a_call_without_response_is_sent_once_and_waits_for_nobody(self, case: Case) -> None:
+        if not case.adapter.capabilities.no_response:
+            pytest.skip("case 36: it sends nothing that need not be answered")
+        double = await case.rig.device()
+        await case.call(double, options={"no_response": True}, payload=b"once")
+        await double.until(lambda: len(double.executed) == 1)
+        await case.barrier(double)
+
+        assert len(double.executed) == 2, "that one, and the one that followed it"
+        assert case.ctx.of(EventKind.LATE_RESPONSE) == []

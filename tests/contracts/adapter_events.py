@@ -13,14 +13,8 @@ from datetime import timedelta
 import pytest
 
 from hub.model.device import Presence
-from hub.ports.adapter import (
-    API_VERSION,
-    CallError,
-    Delivery,
-    DeviceResponse,
-    EventKind,
-    Resumes,
-)
+from hub.ports.abilities import Resumes
+from hub.ports.adapter import API_VERSION, CallError, Delivery, DeviceResponse, EventKind
 from tests.contracts.adapter_case import OBSERVABLE, PLAIN, Case, refused, within
 
 STORM = [pytest.param(50, id="short"), pytest.param(1000, marks=pytest.mark.soak, id="full")]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from datetime import datetime
 from typing import Any
 
-from hub.model.errors import StorageFailed, UnknownDevice
+from hub.model.errors import Damaged, StorageFailed, UnknownDevice
 from hub.ports.adapter import Admission, AdmissionRefused, DeviceEvent, EventKind
+from hub.ports.past_call import PastCall
 from tests.clock import ManualClock
 
 
@@ -32,6 +34,9 @@ class ContextDouble:
         self.forgotten = False
         self.accepting = 0
         self.failures = 0
+        self.past: list[PastCall] = []
+        self.past_asked: list[datetime] = []
+        self.past_fails = False
         self.checkpointed = asyncio.Event()
         self._go = asyncio.Event()
         self._go.set()
@@ -74,6 +79,14 @@ class ContextDouble:
         self.checkpoints[call_id] = note
         self.checkpointed.set()
         return self.deadlines[call_id]
+
+    async def calls_since(self, since: datetime) -> AsyncIterator[PastCall]:
+        self.past_asked.append(since)
+        if self.past_fails:
+            raise Damaged("the file is damaged")
+        for call in self.past:
+            if call.ended_at is None or call.ended_at >= since:
+                yield call
 
     def secret(self, ref: str) -> bytes:
         raise KeyError(ref)

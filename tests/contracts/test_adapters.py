@@ -16,6 +16,7 @@ from tests.contracts.adapter_case import Case, unless_it_cannot, within
 from tests.contracts.adapter_core import AdapterCore, under  # noqa: F401  (a fixture)
 from tests.contracts.adapter_events import AdapterEvents
 from tests.contracts.context import ContextDouble
+from tests.require import require
 
 pytestmark = pytest.mark.anyio
 
@@ -24,18 +25,22 @@ def found() -> list[Any]:
     """Every rig, once for each variant that it has."""
     made = []
     for folder in sorted(Path(path) for path in adapters.__path__):
-        for file in sorted(folder.glob("*/rig.py")):
-            module = importlib.import_module(f"adapters.{file.parent.name}.rig")
+        for file in sorted(folder.glob("**/rig.py")):
+            room = file.parent.relative_to(folder).parts
+            module = importlib.import_module(".".join(("adapters", *room, "rig")))
             for variant in getattr(module, "VARIANTS", ("",)) if hasattr(module, "create_rig") else ():
-                name = f"{file.parent.name}-{variant}".strip("-")
-                made.append(pytest.param((module.create_rig, variant), id=name))
+                name = "-".join((*room, variant)).strip("-")
+                made.append(pytest.param((module.create_rig, variant, getattr(module, "NEEDS", ())), id=name))
     return made
 
 
 @pytest.fixture(params=found())
 def made(request: pytest.FixtureRequest) -> Any:
-    """How to make the rig under test."""
-    return request.param
+    """How to make the rig under test, if what it needs of the machine is there."""
+    create_rig, variant, needs = request.param
+    for program in needs:
+        require(program)
+    return create_rig, variant
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A way around for an SDK's connections, on which its next long poll can be made to arrive late."""
+"""A way around for an SDK's connections: its next long poll can be made to arrive late, or all of them be cut."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ class Detour:
     def __init__(self, port: int) -> None:
         self._to = ("127.0.0.1", port)
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.port: int = self._listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._whole = True
         self.held = threading.Event()
         self._deleted = threading.Event()
         self._deleted.set()
@@ -38,7 +40,20 @@ class Detour:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._thread.join(PATIENCE)
         self._listener.close()
-        for one in self._sockets:
+        self._end()
+
+    def cut(self) -> None:
+        """End every connection, and each that comes until `mend`."""
+        self._whole = False
+        self._end()
+
+    def mend(self) -> None:
+        """Let connections through again."""
+        self._whole = True
+
+    def _end(self) -> None:
+        sockets, self._sockets = self._sockets, []
+        for one in sockets:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
             one.close()
@@ -52,6 +67,9 @@ class Detour:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
+                if not self._whole:
+                    near.close()
+                    continue
                 far = socket.create_connection(self._to)
                 self._sockets += [near, far]
                 deleting = threading.Event()

@@ -41,10 +41,12 @@ class Receiver:
             def do_PUT(self) -> None:
                 text = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                outer._received.put(Received("PUT", self.path, headers, text))
+                outer._received.put(Received(self.command, self.path, headers, text))
                 self.send_response(outer.status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
+
+            do_POST = do_PUT
 
             def log_message(self, *_: object) -> None:
                 """Say nothing."""

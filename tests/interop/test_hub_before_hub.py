@@ -10,6 +10,7 @@ import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 
@@ -104,11 +105,19 @@ class Pair:
         self.back.kill()
 
     def change(self, number: int) -> str:
-        """Hand a change in at the front; the id of its call."""
+        """Hand a change in at the front, patiently where its queue is full; the id of its call."""
         value = base64.b64encode(json.dumps({"description": f"n{number}"}).encode()).decode()
         body = {"method": "PATCH", "uri": f"/volume_group/{GROUP}", "payload-b64": value}
-        call: str = self.front.ask("POST", "v1/devices/array/calls", body)["id"]
-        return call
+        for _ in range(120):
+            try:
+                call: str = self.front.ask("POST", "v1/devices/array/calls", body)["id"]
+                return call
+            except HTTPError as refused:
+                if refused.code != 429:
+                    raise
+                refused.close()
+                self.front.ask("GET", "v1/channels/default/messages?wait=1")
+        raise AssertionError("the queue stays full")
 
     def ended(self, call: str) -> dict[str, Any]:
         """The call once it has ended."""

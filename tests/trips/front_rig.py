@@ -30,7 +30,7 @@ from hub.model.call import CallState
 from hub.model.ids import CallId
 from hub.model.principal import Scope
 from hub.model.record import Kind, Record
-from hub.server.http import http_protocol
+from hub.server.http import Worded, http_protocol, in_words
 from hub.server.websocket import websocket_protocol
 from tests.clock import ManualClock
 from tests.core_rig import Core, running_core
@@ -202,11 +202,13 @@ async def _running(service: Callable[[], Awaitable[None]]) -> AsyncIterator[None
 
 
 @asynccontextmanager
-async def _served(app: Starlette, listener: socket.socket, limits: Limits) -> AsyncIterator[None]:
+async def _served(
+    app: Starlette, listener: socket.socket, limits: Limits, worded: Worded = in_words
+) -> AsyncIterator[None]:
     config = uvicorn.Config(
         app,
-        http=http_protocol(limits),
-        ws=websocket_protocol(limits),
+        http=http_protocol(limits, worded),
+        ws=websocket_protocol(limits, worded),
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -238,6 +240,14 @@ class _Quiet(uvicorn.Server):
         # uvicorn's own looks at a flag ten times a second; a test need not wait for that.
         await self.on_tick(0)
         await self.leave.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.server_state.connections or self.server_state.tasks:
+            await super().shutdown(sockets)
+            return
+        # uvicorn's own gives connections a tenth of a second to go, also where there are none.
+        for server in self.servers:
+            server.close()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Any:

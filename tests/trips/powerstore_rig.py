@@ -213,6 +213,7 @@ async def serving(
     listener = socket.socket(proto=socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     jar = aiohttp.DummyCookieJar()
-    async with app.running(), served(app.asgi, listener, app.limits), aiohttp.ClientSession(cookie_jar=jar) as http:
+    serving = served(app.asgi, listener, app.limits, app.worded)
+    async with app.running(), serving, aiohttp.ClientSession(cookie_jar=jar) as http:
         yield Served(app, clock, listener.getsockname()[1], http)
         app.hub.calls.wake_waiters()

@@ -14,21 +14,51 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hub.serving import bind_next
 from tests.command import Running, environment, hub
 
 LAMP = "015f2fa34d310000000000010030036c"
 
 
+@dataclass(frozen=True)
+class Dev:
+    """A development hub on a free port, what its one line said, and the home folder of who started it."""
+
+    running: Running
+    said: dict[str, Any]
+    home: Path
+
+    @property
+    def url(self) -> str:
+        url: str = self.said["url"]
+        return url
+
+    @property
+    def key(self) -> str:
+        key: str = self.said["key"]
+        return key
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    """A hub that the tests of this module share: they leave it running."""
+    home = tmp_path_factory.mktemp("shared")
+    with Running("dev", "--port", "0", "--json", home=home) as running:
+        yield Dev(running, running.json(), home)
+
+
 @pytest.fixture
-def dev(tmp_path: Path) -> Iterator[tuple[Running, dict[str, Any]]]:
-    """A development hub on a free port, with its one line."""
+def own_dev(tmp_path: Path) -> Iterator[Dev]:
+    """A hub of the test's own, to end it."""
     with Running("dev", "--port", "0", "--json", home=tmp_path) as running:
-        yield running, running.json()
+        yield Dev(running, running.json(), tmp_path)
 
 
 def ask(url: str, path: str, key: str | None = None, body: Any = None, **headers: str) -> tuple[int, Any, Any]:
@@ -45,11 +75,18 @@ def ask(url: str, path: str, key: str | None = None, body: Any = None, **headers
             return refused.code, refused.headers, refused.read()
 
 
-def test_its_line_tells_where_it_is_and_the_key_is_kept_private(dev: Any, tmp_path: Path) -> None:
-    _, said = dev
-    folder = tmp_path / "state/asyncid-hub/dev"
+def echo(said: dict[str, Any], ref: str) -> None:
+    """A call whose answer is pushed under `ref`."""
+    body = {"method": "GET", "uri": "/x", "ref": ref}
+    assert ask(said["url"], "/v1/devices/sim-echo/calls", said["key"], body)[0] == 202
 
-    assert set(said) == {"url", "key", "ports", "data_dir", "powerstore", "enos"}
+
+def test_its_line_tells_where_it_is_and_the_key_is_kept_private(dev: Dev) -> None:
+    said, folder = dev.said, dev.home / "state/asyncid-hub/dev"
+
+    assert set(said) == {"url", "key", "ports", "data_dir", "powerstore", "enos", "coaps"}
+    assert set(said["coaps"]) == {"identity", "key", "endpoint"}
+    assert {"coap", "coaps"} <= set(said["ports"])
     assert set(said["enos"]) == {"org", "product_key", "product_secret", "device_key", "device_secret"}
     assert "mqtt" in said["ports"]
     assert said["url"] == f"http://127.0.0.1:{said['ports']['http']}"
@@ -60,34 +97,39 @@ def test_its_line_tells_where_it_is_and_the_key_is_kept_private(dev: Any, tmp_pa
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-def test_a_call_gets_its_answer_pushed(dev: Any, tmp_path: Path) -> None:
-    answered = hub("call", LAMP, "GET", "/5/0/1", home=tmp_path)
+def test_a_call_gets_its_answer_pushed(dev: Dev) -> None:
+    answered = hub("call", LAMP, "GET", "/5/0/1", home=dev.home)
 
     assert answered.returncode == 0, answered.stderr
     item = json.loads(answered.stdout)
     assert (item["status"], base64.b64decode(item["payload"]), item["max-age"]) == (200, b"value1\n", 600)
 
 
-def test_what_listeners_get_is_counted(dev: Any, tmp_path: Path) -> None:
-    _, said = dev
-    assert hub("call", LAMP, "GET", "/5/0/1", home=tmp_path).returncode == 0
-    assert ask(said["url"], "/v1/channels/default/messages?offset=0&wait=0", said["key"])[0] == 200
+def test_what_listeners_get_is_counted(dev: Dev) -> None:
+    def counted() -> dict[str, float]:
+        metrics = ask(dev.url, "/metrics")[2].decode().splitlines()
+        return {name: float(value) for name, _, value in (line.partition(" ") for line in metrics if line[0] != "#")}
 
-    metrics = ask(said["url"], "/metrics")[2].decode().splitlines()
-    counted = {name: float(value) for name, _, value in (line.partition(" ") for line in metrics if line[0] != "#")}
-    assert counted["hub_deliveries_total"] >= 2
-    assert counted["hub_polls_total"] == 1
-    assert counted["hub_lagging"] == 0
+    before = counted()
+    assert hub("call", LAMP, "GET", "/5/0/1", home=dev.home).returncode == 0
+    assert ask(dev.url, "/v1/channels/default/messages?offset=0&wait=0", dev.key)[0] == 200
+
+    after = counted()
+    # The answer is pushed to the command, and polled by us.
+    assert after["hub_deliveries_total"] - before["hub_deliveries_total"] >= 2
+    assert after["hub_polls_total"] - before["hub_polls_total"] == 1
+    assert after["hub_lagging"] == 0
 
 
-def test_how_a_call_went_is_told_by_the_exit_code(dev: Any, tmp_path: Path) -> None:
-    (tmp_path / "payload").write_bytes(b"\x00\xff")
+def test_how_a_call_went_is_told_by_the_exit_code(dev: Dev, tmp_path: Path) -> None:
+    payload = tmp_path / "payload"
+    payload.write_bytes(b"\x00\xff")
 
-    echoed = hub("call", "sim-echo", "POST", "/x", "--payload", "@payload", "--ref", "r1", home=tmp_path)
-    failed = hub("call", LAMP, "PUT", "/3/0/0", "--payload", "x", home=tmp_path)
-    missing = hub("call", "nobody", "GET", "/x", home=tmp_path)
-    open_still = hub("call", "sim-never", "GET", "/x", "--wait", "0.2", home=tmp_path)
-    wrong_key = hub("call", "sim-echo", "GET", "/x", "--key", "ak_wrong_key", home=tmp_path)
+    echoed = hub("call", "sim-echo", "POST", "/x", "--payload", f"@{payload}", "--ref", "r1", home=dev.home)
+    failed = hub("call", LAMP, "PUT", "/3/0/0", "--payload", "x", home=dev.home)
+    missing = hub("call", "nobody", "GET", "/x", home=dev.home)
+    open_still = hub("call", "sim-never", "GET", "/x", "--wait", "0.2", home=dev.home)
+    wrong_key = hub("call", "sim-echo", "GET", "/x", "--key", "ak_wrong_key", home=dev.home)
 
     assert base64.b64decode(json.loads(echoed.stdout)["payload"]) == b"\x00\xff"
     assert json.loads(echoed.stdout)["id"] == "r1"
@@ -101,54 +143,66 @@ def test_how_a_call_went_is_told_by_the_exit_code(dev: Any, tmp_path: Path) -> N
 def test_a_watch_goes_on_over_a_restart_and_shows_each_answer_once(tmp_path: Path) -> None:
     options = ("--data-dir", str(tmp_path / "data"))
     with Running("dev", "--port", "0", "--json", *options, home=tmp_path) as first:
-        port = str(first.json()["ports"]["http"])
+        said = first.json()
         with Running("watch", "default", "--from", "first", *options, home=tmp_path) as watching:
-            assert hub("call", "sim-echo", "GET", "/x", "--ref", "before", *options, home=tmp_path).returncode == 0
+            echo(said, "before")
             seen = [_answer(watching)]
             first.end(signal.SIGKILL)
+            port = str(said["ports"]["http"])
             with Running("dev", "--port", port, "--json", *options, home=tmp_path) as second:
-                second.json()
+                again = second.json()
                 for ref in ("after", "last"):
-                    assert hub("call", "sim-echo", "GET", "/x", "--ref", ref, *options, home=tmp_path).returncode == 0
+                    echo(again, ref)
                 seen += [_answer(watching), _answer(watching)]
 
                 assert seen == ["before", "after", "last"]
                 assert watching.end(signal.SIGINT) == 130
 
 
-@pytest.mark.parametrize("meanwhile", ["connected", "away", "mute"])
-def test_a_watch_ends_at_once_when_it_is_interrupted_whatever_the_hub_does(tmp_path: Path, meanwhile: str) -> None:
-    options = ("--data-dir", str(tmp_path / "data"))
-    with Running("dev", "--port", "0", "--json", *options, home=tmp_path) as running:
-        port = running.json()["ports"]["http"]
-        # As a shell without job control starts what it puts in the background.
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            watching = Running("watch", "default", "--from", "first", *options, home=tmp_path)
-        finally:
-            signal.signal(signal.SIGINT, before)
-        with watching:
-            assert hub("call", "sim-echo", "GET", "/x", *options, home=tmp_path).returncode == 0
-            _answer(watching)
-            if meanwhile == "connected":
-                assert watching.end(signal.SIGINT) == 130
-                return
-            running.end(signal.SIGKILL)
-            with socket.socket() as listener:
-                if meanwhile == "mute":
-                    # It comes back and says nothing: the watch waits for the answer to its handshake.
-                    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    listener.bind(("127.0.0.1", port))
-                    listener.listen()
-                    listener.settimeout(30)
-                    silent = listener.accept()[0]
-                else:
-                    silent = socket.socket()
-                    _until_told(watching, "trying again")
-                with silent:
-                    began = time.monotonic()
-                    assert watching.end(signal.SIGINT) == 130
-                    assert time.monotonic() - began < 5
+@contextmanager
+def watching(hub: Dev) -> Iterator[Running]:
+    """A watch that has shown an answer, started as a shell without job control starts what it puts in the
+    background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        started = Running("watch", "default", "--from", "first", home=hub.home)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with started:
+        echo(hub.said, "seen")
+        _answer(started)
+        yield started
+
+
+def test_a_watch_ends_at_once_when_it_is_interrupted(dev: Dev) -> None:
+    with watching(dev) as watch:
+        _ends_at_once(watch)
+
+
+def test_a_watch_that_waits_for_its_hub_to_come_back_ends_at_once_when_it_is_interrupted(own_dev: Dev) -> None:
+    with watching(own_dev) as watch:
+        own_dev.running.end(signal.SIGKILL)
+        _until_told(watch, "trying again")
+
+        _ends_at_once(watch)
+
+
+def test_a_watch_whose_hub_says_nothing_any_more_ends_at_once_when_it_is_interrupted(own_dev: Dev) -> None:
+    with watching(own_dev) as watch, socket.socket() as listener:
+        own_dev.running.end(signal.SIGKILL)
+        # It comes back and says nothing: the watch waits for the answer to its handshake.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", own_dev.said["ports"]["http"]))
+        listener.listen()
+        listener.settimeout(30)
+        with listener.accept()[0]:
+            _ends_at_once(watch)
+
+
+def _ends_at_once(watching: Running) -> None:
+    began = time.monotonic()
+    assert watching.end(signal.SIGINT) == 130
+    assert time.monotonic() - began < 5
 
 
 def _until_told(watching: Running, words: str) -> None:
@@ -184,7 +238,7 @@ def test_what_it_tells_to_type_can_be_typed(tmp_path: Path) -> None:
 
 def test_the_key_is_the_same_at_every_start_and_a_given_one_is_kept(tmp_path: Path) -> None:
     keys = []
-    for options in ((), (), ("--key", "ak_my_own_key"), ()):
+    for options in ((), (), ("--key", "ak_my_own_key")):
         with Running("dev", "--port", "0", "--json", *options, home=tmp_path) as running:
             said = running.json()
             keys.append(said["key"])
@@ -192,22 +246,20 @@ def test_the_key_is_the_same_at_every_start_and_a_given_one_is_kept(tmp_path: Pa
             assert running.end(signal.SIGTERM) == 0
 
     assert keys[0] == keys[1]
-    assert keys[2:] == ["ak_my_own_key"] * 2
+    # Where the second start found that of the first.
+    assert (Path(said["data_dir"]) / "dev-key").read_text().strip() == keys[2] == "ak_my_own_key"
 
 
-def test_a_second_hub_on_the_same_folder_is_refused_and_changes_nothing(dev: Any, tmp_path: Path) -> None:
-    _, said = dev
-
-    second = hub("dev", "--port", "0", "--key", "ak_another_key", home=tmp_path)
+def test_a_second_hub_on_the_same_folder_is_refused_and_changes_nothing(dev: Dev) -> None:
+    second = hub("dev", "--port", "0", "--key", "ak_another_key", home=dev.home)
 
     assert second.returncode == 2
-    assert said["url"] in second.stderr and len(second.stderr.splitlines()) == 1
-    assert hub("call", "sim-echo", "GET", "/x", home=tmp_path).returncode == 0
+    assert dev.url in second.stderr and len(second.stderr.splitlines()) == 1
+    assert hub("call", "sim-echo", "GET", "/x", home=dev.home).returncode == 0
 
 
-def test_a_port_that_was_asked_for_never_moves(dev: Any, tmp_path: Path) -> None:
-    _, said = dev
-    port = str(said["ports"]["http"])
+def test_a_port_that_was_asked_for_never_moves(dev: Dev, tmp_path: Path) -> None:
+    port = str(dev.said["ports"]["http"])
 
     taken = hub("dev", "--port", port, "--data-dir", "other", home=tmp_path)
 
@@ -217,17 +269,13 @@ def test_a_port_that_was_asked_for_never_moves(dev: Any, tmp_path: Path) -> None
 
 
 def test_without_a_port_the_next_free_one_is_taken(tmp_path: Path) -> None:
-    with Running("dev", "--json", "--data-dir", "one", home=tmp_path) as first:
-        one = first.json()["ports"]["http"]
-        with Running("dev", "--json", "--data-dir", "two", home=tmp_path) as second:
-            two = second.json()["ports"]["http"]
-
-    assert 8080 <= one < two
+    with bind_next("127.0.0.1", 8080) as taken, Running("dev", "--json", home=tmp_path) as running:
+        assert 8080 <= taken.getsockname()[1] < running.json()["ports"]["http"] < 8180
 
 
 @pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
-def test_it_ends_with_zero_and_tells_its_listeners(dev: Any, first: signal.Signals) -> None:
-    running, said = dev
+def test_it_ends_with_zero_and_tells_its_listeners(own_dev: Dev, first: signal.Signals) -> None:
+    running, said = own_dev.running, own_dev.said
     with socket.create_connection(("127.0.0.1", said["ports"]["http"]), timeout=30) as listener:
         listener.sendall(
             f"GET /v1/stream HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {said['key']}\r\n"
@@ -247,8 +295,8 @@ def test_it_ends_with_zero_and_tells_its_listeners(dev: Any, first: signal.Signa
         assert time.monotonic() - began < 10
 
 
-def test_a_long_poll_is_answered_when_the_hub_goes_down(dev: Any, tmp_path: Path) -> None:
-    running, said = dev
+def test_a_long_poll_is_answered_when_the_hub_goes_down(own_dev: Dev) -> None:
+    running, said = own_dev.running, own_dev.said
     with socket.create_connection(("127.0.0.1", said["ports"]["http"]), timeout=30) as poller:
         poller.sendall(
             "GET /v1/channels/empty/messages?wait=30 HTTP/1.1\r\nHost: h\r\n"
@@ -261,9 +309,8 @@ def test_a_long_poll_is_answered_when_the_hub_goes_down(dev: Any, tmp_path: Path
         assert poller.recv(65536).startswith(b"HTTP/1.1 204")
 
 
-def test_while_it_drains_it_is_not_ready_and_takes_no_calls(dev: Any) -> None:
-    running, said = dev
-    url, key = said["url"], said["key"]
+def test_while_it_drains_it_is_not_ready_and_takes_no_calls(own_dev: Dev) -> None:
+    running, url, key = own_dev.running, own_dev.url, own_dev.key
     body = {"method": "GET", "uri": "/x", "timeout": 20}
     assert ask(url, "/v1/devices/sim-never/calls", key, body)[0] == 202
     _until_metric(url, "hub_attempts_under_way", 1.0)
@@ -293,8 +340,8 @@ def _until_metric(url: str, name: str, value: float) -> None:
     raise AssertionError(f"{name} never was {value}")
 
 
-def test_the_operators_are_told_how_it_is(dev: Any) -> None:
-    _, said = dev
+def test_the_operators_are_told_how_it_is(dev: Dev) -> None:
+    said = dev.said
 
     status, headers, body = ask(said["url"], "/readyz")
     report = json.loads(body)
@@ -307,8 +354,8 @@ def test_the_operators_are_told_how_it_is(dev: Any) -> None:
     assert "_created" not in metrics and LAMP not in metrics and said["key"] not in metrics
 
 
-def test_what_the_server_refuses_by_itself_is_a_problem_under_v1_and_words_elsewhere(dev: Any) -> None:
-    _, said = dev
+def test_what_the_server_refuses_by_itself_is_a_problem_under_v1_and_words_elsewhere(dev: Dev) -> None:
+    said = dev.said
     handshake = "Host: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
 
     for path, kind in (("/v1/stream", b"application/problem+json"), ("/livez", b"text/plain; charset=utf-8")):
@@ -326,8 +373,8 @@ def test_what_the_server_refuses_by_itself_is_a_problem_under_v1_and_words_elsew
                 assert json.loads(body)["type"].startswith("urn:hub:problem:")
 
 
-def test_the_page_is_served_under_a_strict_policy(dev: Any) -> None:
-    _, said = dev
+def test_the_page_is_served_under_a_strict_policy(dev: Dev) -> None:
+    said = dev.said
 
     for path in ("/", "/app.js", "/no-such-file"):
         status, headers, _ = ask(said["url"], path)
@@ -338,11 +385,11 @@ def test_the_page_is_served_under_a_strict_policy(dev: Any) -> None:
     assert ask(said["url"], "/%2e%2e/demo.toml")[0] == 404
 
 
-def test_no_key_is_in_what_it_logs(dev: Any, tmp_path: Path) -> None:
-    running, said = dev
+def test_no_key_is_in_what_it_logs(own_dev: Dev) -> None:
+    running, said = own_dev.running, own_dev.said
     ask(said["url"], "/v1/me", "ak_wrong_but_secret")
     ask(said["url"], "/v1/me?key=ak_in_the_url_0000")
-    hub("call", "sim-echo", "GET", "/x", home=tmp_path)
+    echo(said, "logged")
     assert running.end(signal.SIGTERM) == 0
 
     logged = running.complaints()

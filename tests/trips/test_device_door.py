@@ -83,3 +83,17 @@ async def test_a_device_that_is_deleted_is_sent_away_and_nothing_that_it_tells_l
         again = hub.ask("GET", "v1/devices/lamp")
         assert (again["presence"], again["registration"]) == ("online", "registered")
         await device.close()
+
+
+async def test_a_direct_call_without_response_reaches_a_device_that_dialled_in_and_asks_for_nothing(
+    tmp_path: Path,
+) -> None:
+    with HubProcess(tmp_path) as hub:
+        device = await dialled(hub, "lamp", hub.key)
+        await asyncio.to_thread(hub.ask, "PUT", "v2/endpoints/lamp/3303/0/5701?noResp=true", {"x": 1})
+        await device.until(lambda: len(device.unanswered) == 1)
+        calls = hub.ask("GET", "v1/calls")["calls"]
+
+        assert (device.unanswered[0].method, device.unanswered[0].target) == ("PUT", "/3303/0/5701")
+        assert "lamp" not in [call["device"] for call in calls]
+        await device.close()

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from adapters.http import lost
 from adapters.http.adapter import HttpAdapter, create
 from adapters.http.double import CALL_ID, Heard, Server
 from hub.core.hub import Hub
@@ -135,6 +136,26 @@ async def test_jobs_hold_no_lane(tmp_path: Path, server: Server) -> None:
         assert sorted(await t.completions()) == sorted(call.id for call in calls)
 
 
+async def test_a_thousand_open_jobs_hold_no_lane_no_attempt_and_no_timer_of_one(
+    tmp_path: Path, server: Server
+) -> None:
+    server.length = HOUR
+    async with trip(tmp_path, server, inflight=50) as t:
+        short = {"timeout": timedelta(seconds=20), "expiry": HOUR}
+        calls = await asyncio.gather(*(t.submit(target=f"/volume/{n}", **short) for n in range(1000)))
+        for call in calls:
+            await t.until(call, Stage.WAITING)
+
+        assert t.hub.dispatch.under_way == 0
+        assert t.adapter.window("up") == 50
+        # Only the end of the call itself bounds it now, and that is an hour away.
+        now = t.hub.clock.monotonic()
+        assert min(t.hub.dispatch.tickets[call.id].attempt_deadline for call in calls) > now + 3000
+        guards = [t.hub.dispatch.tickets[call.id].guard for call in calls]
+        assert min(guard.when() for guard in guards if guard is not None) > now + 3000  # type: ignore[attr-defined]
+        assert (await t.hub.calls.wait_end((await t.submit(method="GET")).id, now + 10)) is not None
+
+
 async def test_a_change_waits_for_an_upstream_that_is_away(tmp_path: Path, server: Server) -> None:
     async with trip(tmp_path, server, failures=1) as t:
         await server.close()
@@ -208,20 +229,45 @@ async def test_a_job_that_was_found_again_is_waited_for_beyond_the_time_of_an_at
 ) -> None:
     server.script = _loses(server, taken=True)
     async with trip(tmp_path, server) as t:
-        call = await t.submit(timeout=timedelta(seconds=4), expiry=HOUR)
+        call = await t.submit(timeout=timedelta(seconds=3), expiry=HOUR)
         await server.until(lambda: bool(server.jobs))
     async with trip(tmp_path, server) as t:
         await t.until(call, Stage.WAITING)
-        state = await t.hub.calls.wait_end(call.id, t.hub.clock.monotonic() + 5)
+        state = await t.hub.calls.wait_end(call.id, t.hub.clock.monotonic() + 3.5)
         assert state is None or state.stage is Stage.WAITING
         server.end(*server.jobs)
 
         assert (await t.ended(call)).outcome.ending is Ending.ANSWERED  # type: ignore[union-attr]
 
 
-async def test_a_crash_in_the_middle_of_a_submit_that_left_no_job_is_told_as_unknown(
-    tmp_path: Path, server: Server
+async def test_after_a_restart_the_job_of_a_call_that_has_ended_is_not_taken_for_another_ones(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(lost, "LOOKS", 1)
+    server.length = timedelta(0)
+    async with trip(tmp_path, server) as t:
+        assert (await t.ended(await t.submit())).outcome.ending is Ending.ANSWERED  # type: ignore[union-attr]
+
+    async def cut(heard: Heard) -> bool:
+        if heard.method != "GET":
+            heard.cut()
+        return heard.method != "GET"
+
+    server.script = cut
+    async with trip(tmp_path, server) as t:
+        # As old as the search goes back: the job is in what it finds.
+        outcome = (await t.ended(await t.submit())).outcome
+
+        assert outcome is not None
+        assert any("start_time" in heard.query for heard in server.heard)
+        assert (outcome.ending, outcome.error) == (Ending.UNKNOWN, "OUTCOME_UNKNOWN")
+        assert len(server.jobs) == 1
+
+
+async def test_a_crash_in_the_middle_of_a_submit_that_left_no_job_is_told_as_unknown(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lost, "LOOKS", 1)
     server.script = _loses(server, taken=False)
     async with trip(tmp_path, server) as t:
         call = await t.submit()
@@ -239,8 +285,8 @@ async def test_what_was_sent_to_a_plain_device_before_a_restart_is_repeated_only
 ) -> None:
     server.script = _loses(server, taken=False)
     async with trip(tmp_path, server, jobs="none", inflight=2) as t:
-        put = await t.submit(method="PUT", timeout=timedelta(seconds=5), expiry=timedelta(seconds=5))
-        post = await t.submit(method="POST", timeout=timedelta(seconds=5), expiry=timedelta(seconds=5))
+        put = await t.submit(method="PUT", timeout=timedelta(seconds=2), expiry=timedelta(seconds=20))
+        post = await t.submit(method="POST", timeout=timedelta(seconds=2), expiry=timedelta(seconds=20))
         await server.until(lambda: len(server.executed) == 2)
     server.script = None
     async with trip(tmp_path, server, jobs="none", inflight=2) as t:

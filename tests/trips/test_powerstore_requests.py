@@ -15,6 +15,7 @@ from hub.model.event import EventKind
 from hub.model.principal import Principal, Scope
 from tests.trips.front_rig import PATIENCE, NoticedWaits
 from tests.trips.powerstore_rig import GROUP, KEY, READER_KEY, WORLD, basic, serving
+from tests.trips.receiver import receiving
 
 pytestmark = pytest.mark.anyio
 
@@ -192,22 +193,6 @@ async def test_a_bug_is_told_as_a_message_too(
         assert "ZeroDivision" not in answer.text
 
 
-async def test_every_address_below_the_front_answers_with_a_message(tmp_path: Path) -> None:
-    async with serving(tmp_path) as hub:
-        for path in ("/api/rest", "/api/rest/", "/api/rest//x", "/api/rest/%zz", "/arrays/array-1/api/rest/a/b/c/d/e"):
-            answer = await hub.ask("GET", path)
-            assert answer.status in (400, 404), path
-            assert answer.json["messages"]
-
-
-async def test_a_body_that_is_too_large_is_refused(tmp_path: Path) -> None:
-    async with serving(tmp_path, body=1000) as hub:
-        answer = await hub.ask("PATCH", GROUP, {"description": "x" * 2000})
-
-        assert answer.status == 400
-        assert answer.json["messages"]
-
-
 async def test_the_wait_is_bounded_and_then_the_job_is_told(tmp_path: Path) -> None:
     async with serving(tmp_path) as hub:
         waits = NoticedWaits(hub.hub)
@@ -262,6 +247,22 @@ async def test_a_client_that_vanishes_before_it_reads_its_202_finds_its_job(tmp_
         writer.transport.abort()
 
         assert (await hub.ended(found[0]["id"]))["state"] == "COMPLETED"
+
+
+async def test_a_client_that_vanishes_right_after_its_202_finds_its_job(tmp_path: Path) -> None:
+    async with serving(tmp_path) as hub:
+        at = "/arrays/array-2/api/rest/"
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(hub.url.rpartition(":")[2]))
+        head = f"PATCH {at}{GROUP}?is_async=true HTTP/1.1\r\nHost: x\r\nContent-Length: 19\r\n"
+        writer.write(f"{head}Authorization: {basic()['Authorization']}\r\n\r\n".encode() + b'{"description": ""}')
+        answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
+        writer.transport.abort()
+        assert answer.startswith(b"HTTP/1.1 202 ")
+        (job,) = (await hub.ask("GET", f"{at}job?select=id&resource_type=eq.volume_group&user=eq.admin")).json
+
+        await hub.until(job["id"], "waiting")
+        hub.clock.advance(20)
+        assert (await hub.ended(job["id"]))["state"] == "COMPLETED"
 
 
 async def test_only_so_many_requests_of_an_account_wait(tmp_path: Path) -> None:
@@ -331,6 +332,23 @@ async def test_a_job_names_who_is_called_back(tmp_path: Path) -> None:
         event = await hub.hub.engine.outbox.event(row.id)
         assert (row.url, event is not None and event.body["ref"]) == ("http://192.0.2.1/", answer.json["id"])
         assert hub.hub.access.serves(row.attrs["key"] if row.attrs else "")
+
+
+async def test_the_end_of_a_job_is_brought_to_the_webhook_and_to_who_is_called_back(tmp_path: Path) -> None:
+    world = f'{WORLD}\n[callbacks]\nallow = ["127.0.0.0/8"]\n'
+    async with receiving() as hook, receiving() as caller, serving(tmp_path, world=world) as hub:
+        registration = {"json": {"url": hook.url}, "headers": {"Authorization": f"Bearer {KEY}"}}
+        async with hub.http.put(f"{hub.url}/v2/notification/callback", **registration) as answer:
+            assert answer.status == 204, await answer.text()
+        assert (await hook.next()).json == {}
+        asked = {"Hub-Callback-Url": caller.url}
+        job = (await hub.ask("PATCH", f"{GROUP}?is_async=true", {"description": "x"}, asked)).json["id"]
+
+        for receiver in (hook, caller):
+            # The webhook is told of the devices that come, too.
+            while not (items := (await receiver.next()).json.get("async-responses")):
+                pass
+            assert [(item["id"], item["status"]) for item in items] == [(job, 200)]
 
 
 async def test_an_address_that_is_not_called_is_refused_at_once(tmp_path: Path) -> None:

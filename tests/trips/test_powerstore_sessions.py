@@ -166,6 +166,46 @@ async def test_what_is_remembered_of_ended_sessions_goes_when_they_would_have(tm
         assert len(hub.hub.directory.records(Kind.SESSION)) == 1
 
 
+async def test_however_many_sessions_an_account_ends_none_of_them_gets_in_again(
+    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.dialects.powerstore.sessions.MOST_ENDED", 3)
+    ended = []
+    async with serving(tmp_path, clock) as hub:
+        for _ in range(6):
+            ended.append(await signed_in(hub))
+            clock.advance(1)
+            assert (await hub.ask("POST", "logout", signed=ended[-1].with_token)).status == 204
+        later = await signed_in(hub)
+        assert [(await hub.ask("GET", "job", signed=one.headers)).status for one in ended] == [401] * 6
+        assert (await hub.ask("GET", "job", signed=later.headers)).status == 200
+        assert len(hub.hub.directory.records(Kind.SESSION)) == 4  # three and the moment before which all have ended
+    async with serving(tmp_path, clock) as hub:
+        assert [(await hub.ask("GET", "job", signed=one.headers)).status for one in ended] == [401] * 6
+        assert (await hub.ask("GET", "job", signed=later.headers)).status == 200
+        clock.advance(3661)
+        await hub.ask("POST", "logout", signed=(await signed_in(hub)).with_token)
+        assert len(hub.hub.directory.records(Kind.SESSION)) == 1
+
+
+async def test_sessions_that_one_account_ends_cost_another_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.dialects.powerstore.sessions.MOST_ENDED", 2)
+    async with serving(tmp_path) as hub:
+        at = "/arrays/array-2/api/rest/"
+        theirs = [Session(await hub.ask("GET", f"{at}login_session", signed=basic("x", OTHER_KEY))) for _ in range(2)]
+        hub.clock.advance(1)
+        for _ in range(5):
+            await hub.ask("POST", "logout", signed=(await signed_in(hub)).with_token)
+            hub.clock.advance(1)
+
+        assert (await hub.ask("GET", f"{at}job", signed=theirs[0].headers)).status == 200
+        assert (await hub.ask("POST", f"{at}logout", signed=theirs[0].with_token)).status == 204
+        assert (await hub.ask("GET", f"{at}job", signed=theirs[0].headers)).status == 401
+        assert (await hub.ask("GET", f"{at}job", signed=theirs[1].headers)).status == 200
+
+
 async def test_a_log_out_needs_the_token(tmp_path: Path) -> None:
     async with serving(tmp_path) as hub:
         session = await signed_in(hub)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import stat
@@ -74,6 +73,26 @@ def held() -> Iterator[Listening]:
         yield listening
 
 
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Listening]]:
+    """A hub of CONFIG that the tests of this module share, by its file and its socket: they leave it running."""
+    listening = Listening()
+    config = written(tmp_path_factory.mktemp("served"), CONFIG.format(port=0))
+    with listening.socket, listening.serve(config):
+        yield config, listening
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a hub that has run and ended, its data beside it."""
+    text = CONFIG.format(port=0) + 'secret = "the-secret-of-the-lamp"\n'
+    config, listening = written(tmp_path_factory.mktemp("ended"), text), Listening()
+    with listening.socket, listening.serve(config) as running:
+        assert ask(listening.url, "/v1/me", KEY)[0] == 200
+        assert running.end(signal.SIGTERM) == 0
+    return config
+
+
 def test_it_serves_on_a_socket_held_outside(config: Path, held: Listening) -> None:
     with held.serve(config) as running:
         # No waiting for the start: who connects before it is served later.
@@ -141,10 +160,12 @@ def test_nothing_is_open_that_was_not_configured(tmp_path: Path, held: Listening
         assert ask(held.url, "/devices/v1")[0] == 404
 
 
-def test_the_metrics_are_for_admins_unless_the_configuration_opens_them(config: Path, held: Listening) -> None:
-    with held.serve(config):
-        caller = json.loads(ask(held.url, "/v1/keys", KEY, {"scopes": ["call"]})[2])["key"]
-        seen = [ask(held.url, "/metrics", key)[0] for key in (None, "ak_another_key_0", caller, KEY)]
+def test_the_metrics_are_for_admins_unless_the_configuration_opens_them(
+    served: tuple[Path, Listening], config: Path, held: Listening
+) -> None:
+    _, shared = served
+    caller = json.loads(ask(shared.url, "/v1/keys", KEY, {"scopes": ["call"]})[2])["key"]
+    seen = [ask(shared.url, "/metrics", key)[0] for key in (None, "ak_another_key_0", caller, KEY)]
     written(config.parent, config.read_text() + "[ops]\nmetrics_open = true\n")
     with held.serve(config):
         opened = ask(held.url, "/metrics")[0]
@@ -188,26 +209,31 @@ def test_a_secret_that_others_can_read_is_warned_of(tmp_path: Path, held: Listen
     assert silent.stderr == ""
 
 
+SERVE, CHECK = ("serve", "--port", "0", "--config"), ("config", "check")
+ENGINE = '[storage]\nengine = "papyrus"\n', "hub: storage.engine: there is no 'papyrus', only sqlite\n"
+KIND = '[adapters.x]\nkind = "papyrus"\n', "hub: adapters.x.kind: there is no 'papyrus', only "
+TYPING = "[server]\nprot = 1\n", "hub: server.prot: no such key (did you mean port?)\n"
+SETTING = '[adapters.x]\nkind = "simulated"\ncolour = 1\n', "hub: adapters.x.colour: no such setting"
+MISSING = None, "hub: {file}: cannot be read: No such file or directory\n"
+
+
+# What serving does not begin with, checking does not look at: the engine.
 @pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("[server]\nprot = 1\n", "hub: server.prot: no such key (did you mean port?)\n"),
-        ('[storage]\nengine = "papyrus"\n', "hub: storage.engine: there is no 'papyrus', only sqlite\n"),
-        ('[adapters.x]\nkind = "papyrus"\n', "hub: adapters.x.kind: there is no 'papyrus', only "),
-        ('[adapters.x]\nkind = "simulated"\ncolour = 1\n', "hub: adapters.x.colour: no such setting"),
-        (None, "hub: {file}: cannot be read: No such file or directory\n"),
-    ],
-)
-def test_a_wrong_configuration_is_one_clear_line(tmp_path: Path, text: str | None, told: str) -> None:
+    ("command", "wrong"),
+    [*((SERVE, wrong) for wrong in (TYPING, ENGINE, KIND, SETTING, MISSING)),
+     *((CHECK, wrong) for wrong in (TYPING, KIND, SETTING, MISSING))],
+)  # fmt: skip
+def test_a_wrong_configuration_is_one_clear_line(
+    tmp_path: Path, command: tuple[str, ...], wrong: tuple[str | None, str]
+) -> None:
+    text, told = wrong
     file = tmp_path / "hub.toml" if text is None else written(tmp_path, text)
 
-    for command in (("serve", "--config", str(file), "--port", "0"), ("config", "check", str(file))):
-        run = hub(*command, home=tmp_path)
-        if "engine" in told and command[0] == "config":
-            continue
-        assert run.returncode == 2, command
-        assert run.stderr.splitlines()[-1].startswith(told.format(file=file).rstrip()), run.stderr
-        assert "Traceback" not in run.stderr
+    run = hub(*command, str(file), home=tmp_path)
+
+    assert run.returncode == 2
+    assert run.stderr.splitlines()[-1].startswith(told.format(file=file).rstrip()), run.stderr
+    assert "Traceback" not in run.stderr
 
 
 def corrupt(folder: Path) -> None:
@@ -245,41 +271,41 @@ def test_a_descriptor_that_is_no_listening_socket_is_told(config: Path, fd: str)
     assert run.stderr.startswith(f"hub: file descriptor {fd} is ")
 
 
-def test_keys_are_made_and_revoked_directly_and_through_a_running_hub(config: Path, held: Listening) -> None:
+def test_keys_are_made_and_revoked_through_a_running_hub(served: tuple[Path, Listening]) -> None:
+    config, shared = served
     home, at = config.parent, ("--config", str(config))
-    with held.serve(config):
-        assert ask(held.url, "/v1/me", KEY)[0] == 200
-        no_key = hub("keys", "list", *at, home=home, OPS_KEY=KEY)
-        assert no_key.returncode == 2 and "give --key" in no_key.stderr
-        asked = ("--url", held.url, "--key", KEY)
-        by_api = json.loads(hub("keys", "create", "--scope", "call", *at, *asked, home=home, OPS_KEY=KEY).stdout)
-        assert ask(held.url, "/v1/me", by_api["key"])[0] == 200
-        assert hub("keys", "revoke", by_api["id"], *at, *asked, home=home, OPS_KEY=KEY).returncode == 0
-        assert ask(held.url, "/v1/me", by_api["key"])[0] == 401
+    assert ask(shared.url, "/v1/me", KEY)[0] == 200
+    no_key = hub("keys", "list", *at, home=home, OPS_KEY=KEY)
+    asked = (*at, "--url", shared.url, "--key", KEY)
+    made = json.loads(hub("keys", "create", "--scope", "call", *asked, home=home, OPS_KEY=KEY).stdout)
+    before = ask(shared.url, "/v1/me", made["key"])[0]
+    revoked = hub("keys", "revoke", made["id"], *asked, home=home, OPS_KEY=KEY)
 
-    made = hub("keys", "create", "--application", "app", "--scope", "listen", *at, home=home, OPS_KEY=KEY)
-    direct = json.loads(made.stdout)
-    listed = [json.loads(line) for line in hub("keys", "list", *at, home=home, OPS_KEY=KEY).stdout.splitlines()]
-    assert [key["id"] for key in listed] == sorted(["ops", direct["id"]])
-    assert direct["key"] not in str(listed)
-    with held.serve(config) as running:
-        assert ask(held.url, "/v1/me", direct["key"])[0] == 200
-        assert running.end(signal.SIGTERM) == 0
-    assert hub("keys", "revoke", direct["id"], *at, home=home, OPS_KEY=KEY).returncode == 0
-    assert hub("keys", "revoke", direct["id"], *at, home=home, OPS_KEY=KEY).returncode == 1
-    with held.serve(config):
-        assert ask(held.url, "/v1/me", KEY)[0] == 200
-        assert ask(held.url, "/v1/me", direct["key"])[0] == 401
+    assert no_key.returncode == 2 and "give --key" in no_key.stderr
+    assert (before, revoked.returncode, ask(shared.url, "/v1/me", made["key"])[0]) == (200, 0, 401)
 
 
-def test_no_secret_can_be_read_from_the_data_files(config: Path, held: Listening) -> None:
-    config.write_text(config.read_text() + 'secret = "the-secret-of-the-lamp"\n')
-    with held.serve(config) as running:
-        assert ask(held.url, "/v1/me", KEY)[0] == 200
-        running.end(signal.SIGTERM)
+def test_keys_are_made_and_revoked_directly_while_no_hub_runs(ended: Path, held: Listening) -> None:
+    def keys(*words: str) -> subprocess.CompletedProcess[str]:
+        return hub("keys", *words, "--config", str(ended), home=ended.parent, OPS_KEY=KEY)
 
-    data = config.parent / "data"
-    stored = b"".join((data / name).read_bytes() for name in os.listdir(data))
+    made = [json.loads(keys("create", "--application", "app", "--scope", "listen").stdout) for _ in range(2)]
+    told = keys("list").stdout
+    listed = [json.loads(line) for line in told.splitlines()]
+    revoked = [keys("revoke", made[0]["id"]).returncode for _ in range(2)]
+    with held.serve(ended):
+        answers = [ask(held.url, "/v1/me", key)[0] for key in (KEY, made[0]["key"], made[1]["key"])]
+
+    assert [key["id"] for key in listed] == sorted(["ops", *(key["id"] for key in made)])
+    assert all(key["key"] not in told for key in made)
+    assert (revoked, answers) == ([0, 1], [200, 401, 200])
+
+
+def test_no_secret_can_be_read_from_the_data_files(ended: Path) -> None:
+    data = ended.parent / "data"
+
+    stored = b"".join(file.read_bytes() for file in data.iterdir())
+
     assert b"lamp" in stored
     assert b"the-secret-of-the-lamp" not in stored
     assert KEY.encode() not in stored

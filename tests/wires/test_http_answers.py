@@ -123,6 +123,28 @@ async def test_how_long_a_value_may_be_kept_is_told(value: str, age: int | None)
         assert (await b.call("GET")).max_age == age
 
 
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("jobs", ["none", "powerstore"])
+@pytest.mark.parametrize("method", ["GET", "PATCH"])
+async def test_who_refuses_the_hub_is_not_heard_as_if_it_refused_the_caller(
+    status: int, jobs: str, method: str
+) -> None:
+    async with bench(jobs=jobs) as b:
+
+        async def refuse(heard: Heard) -> bool:
+            told = {"WWW-Authenticate": "Basic", "Retry-After": "1"}
+            await heard.answer(status, b'{"messages": [{"code": "0xE04040010001"}]}', told)
+            return True
+
+        b.server.script = refuse
+        response = await b.call(method)
+
+        assert (response.status, response.payload) == (503, b"")
+        # No patience helps: somebody has to see to it.
+        assert response.native == {"status": status, "error": "UPSTREAM_REFUSED"}
+        assert len(b.server.heard) == 1
+
+
 @pytest.mark.parametrize("how", ["7", "Thu, 01 Jan 2026 00:00:07 GMT"])
 async def test_patience_that_a_device_asks_for_is_told(how: str) -> None:
     async with plain() as b:

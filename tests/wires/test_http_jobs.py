@@ -12,7 +12,7 @@ import pytest
 
 from adapters.http.double import Heard
 from adapters.http.note import decoded
-from hub.ports.adapter import Delivery, DeviceTimeout, NotConnected, Unreachable
+from hub.ports.adapter import Delivery, DeviceTimeout, NotConnected
 from tests.contracts.adapter_case import refused, within
 from tests.wires.http_bench import bench
 
@@ -197,6 +197,60 @@ async def test_a_question_that_is_not_answered_is_given_up_and_asked_again() -> 
         await b.pass_time(5)
 
         assert (await within(task)).status == 204
+
+
+async def test_an_upstream_that_answers_slowly_is_asked_no_second_time_meanwhile() -> None:
+    async with bench() as b:
+        b.server.length = timedelta(hours=1)
+        tasks = [await b.submitted() for _ in range(3)]
+        held: list[Heard] = []
+
+        async def slowly(heard: Heard) -> bool:
+            if heard.method == "GET":
+                held.append(heard)
+            return heard.method == "GET"
+
+        b.server.script = slowly
+        b.clock.advance(1)
+        await b.server.until(lambda: bool(held))
+        for _ in range(60):
+            b.clock.advance(0.5)
+            for _ in range(20):
+                await asyncio.sleep(0)
+        assert len(held) == 1
+
+        await held[0].json(200, [{"id": job, "state": "COMPLETED"} for job in b.server.jobs])
+        assert [response.status for response in await within(asyncio.gather(*tasks))] == [204] * 3
+
+
+async def test_a_flood_in_place_of_an_answer_takes_no_memory_and_costs_the_other_jobs_nothing() -> None:
+    async with bench() as b:
+        b.server.length = timedelta(hours=1)
+        flooded, other = await b.submitted(), await b.submitted()
+        first, second = b.server.jobs
+        sent = 0
+
+        async def flood(heard: Heard) -> bool:
+            nonlocal sent
+            if heard.method != "GET" or first not in heard.target:
+                return False
+            await heard.send(b"HTTP/1.1 200 OK\r\nContent-Length: 104857600\r\n\r\n")
+            while not heard.writer.transport.is_closing():
+                await heard.send(b" " * 65536)
+                sent += 65536
+            return True
+
+        b.server.script = flood
+        b.server.end(second)
+        async with asyncio.timeout(20):
+            while not (other.done() and flooded.done()):
+                b.clock.advance(0.25)
+                await asyncio.sleep(0)
+
+        assert (await other).status == 204
+        # What became of it is in what cannot be read: it is told once, and nobody asks for the flood again.
+        assert ((await flooded).status, (await flooded).native["error"]) == (502, "ANSWER_TOO_LARGE")
+        assert sent < 60 * 1024 * 1024
 
 
 async def test_a_job_that_its_upstream_forgot_is_asked_for_singly_once_and_then_unknown() -> None:
@@ -414,89 +468,19 @@ async def test_a_status_address_on_another_server_is_not_asked() -> None:
         assert len(b.server.heard) == 1
 
 
-# -- who the hub is -------------------------------------------------------------------------------------
-
-
-class Guarded:
-    """An upstream with sessions: the script of a server."""
-
-    def __init__(self) -> None:
-        self.sign_ins = 0
-        self.valid: set[str] = set()
-        self.password = "secret"
-        self.refuse_with = 401
-
-    async def __call__(self, heard: Heard) -> bool:
-        if heard.path == "/api/login_session":
-            self.sign_ins += 1
-            if heard.headers.get("authorization") != "Basic aHViOnNlY3JldA==" or self.password != "secret":
-                await heard.json(401, {"messages": []})
-                return True
-            session = f"s{self.sign_ins}"
-            self.valid = {session}
-            told = {"Set-Cookie": f"auth_cookie={session}; Path=/; HttpOnly", "DELL-EMC-TOKEN": f"t{session}"}
-            await heard.json(200, [{"id": session}], told)
-            return True
-        cookie = heard.headers.get("cookie", "").removeprefix("auth_cookie=")
-        if cookie not in self.valid or heard.headers.get("dell-emc-token") != f"t{cookie}":
-            await heard.json(self.refuse_with, {"messages": []})
-            return True
-        return False
-
-
-SIGNED = {"user": "hub", "password": "secret", "sign_in": "login_session"}
-
-
-@pytest.mark.parametrize("status", [401, 403])
-async def test_a_session_is_begun_once_and_renewed_when_it_is_refused(status: int) -> None:
-    async with bench(SIGNED) as b:
-        guarded = b.server.script = Guarded()
-        guarded.refuse_with = status
-        assert [(await b.call("PATCH")).status for _ in range(3)] == [200] * 3
-        assert guarded.sign_ins == 1
-
-        guarded.valid.clear()
-
-        assert (await b.call("PATCH")).status == 200
-        assert guarded.sign_ins == 2
-        assert len(b.server.executed) == 4
-
-
-async def test_many_requests_begin_one_session() -> None:
-    async with bench(SIGNED) as b:
-        guarded = b.server.script = Guarded()
-        answers = await within(asyncio.gather(*(b.adapter.call(b.request()) for _ in range(20))))
-
-        assert {answer.status for answer in answers} == {200}
-        assert guarded.sign_ins == 1
-
-
-async def test_a_name_that_was_refused_is_not_tried_again_at_once() -> None:
-    async with bench(SIGNED) as b:
-        guarded = b.server.script = Guarded()
-        guarded.password = "changed"
-        for _ in range(3):
-            with pytest.raises(Unreachable) as told:
-                await b.call()
-            assert told.value.delivery is Delivery.NOT_SENT
-        assert guarded.sign_ins == 1
-        assert b.adapter.health()["upstreams"]["array"]["state"] == "refused"
-        guarded.password = "secret"
-        b.clock.advance(30)
-
-        assert (await b.call()).status == 200
-        assert b.adapter.health()["state"] == "up"
-
-
-async def test_jobs_are_asked_after_through_a_session_that_ended() -> None:
-    async with bench(SIGNED) as b:
-        guarded = b.server.script = Guarded()
-        b.server.length = timedelta(seconds=1)
+@pytest.mark.parametrize("status", ["401", "403"])
+async def test_a_job_that_the_upstream_refused_to_the_hub_is_told_as_its_refusal(status: str) -> None:
+    async with bench() as b:
+        b.server.length = timedelta(0)
         task = await b.submitted()
-        guarded.valid.clear()
-        await b.pass_time(3)
+        (job,) = b.server.jobs
+        b.server.end(job, state="FAILED", response_status=status, response_body={"messages": [{"code": "0x1"}]})
+        await b.pass_time(2)
+        response = await within(task)
 
-        assert (await within(task)).status == 204
+        assert (response.status, response.native["status"]) == (503, int(status))
+        assert response.native["error"] == "UPSTREAM_REFUSED"
+        assert json.loads(response.payload)["messages"][0]["code"] == "0x1"
 
 
 async def test_a_deadline_is_told_as_delivered() -> None:

@@ -199,6 +199,39 @@ async def test_an_upstream_that_knows_repetitions_is_asked_again_under_the_same_
         assert len(b.server.jobs) == 1
 
 
+async def test_lost_changes_wait_for_whoever_looks_and_are_asked_for_as_soon_as_the_upstream_is_back() -> None:
+    async with bench(jobs="hub", failures=1) as b:
+        b.server.script = loses_the_answer(b, taken=0, every=True)
+        tasks = [b.begin(b.request()) for _ in range(20)]
+        await b.server.until(lambda: len(b.changes()) == 20)
+        await b.server.close()
+        upstream = b.places[0].upstream
+        while not upstream.breaker.open:
+            await pass_real_time(b, 0.5)
+        before = upstream.requests
+        await pass_real_time(b, 25)
+        assert upstream.requests - before <= 6  # looks after 1, 2, 4, 8 and 16 s
+
+        b.server.script = None
+        b.server.length = HOUR
+        await b.server.open()
+        while upstream.breaker.open:
+            await pass_real_time(b, 0.5)
+        await pass_real_time(b, 1.5)
+        assert len(b.server.jobs) == 20
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def pass_real_time(b: Bench, seconds: float) -> None:
+    """Move the clock on in half seconds; sockets get their turns each time."""
+    for _ in range(round(seconds * 2)):
+        b.clock.advance(0.5)
+        for _ in range(300):
+            await asyncio.sleep(0)
+
+
 @pytest.mark.parametrize("taken", [0, 1])
 async def test_after_a_restart_the_job_is_looked_for_and_nothing_is_sent_again(taken: int) -> None:
     async with bench() as b:

@@ -56,6 +56,8 @@ ENDINGS: list[tuple[Outcome, str, int]] = [
     (Outcome(Ending.DEVICE_ERROR, 422), "FAILED", 422),
     (Outcome(Ending.DEVICE_ERROR, 409), "FAILED", 422),
     (Outcome(Ending.DEVICE_ERROR, 429), "FAILED", 503),
+    (Outcome(Ending.DEVICE_ERROR, 401), "FAILED", 503),
+    (Outcome(Ending.DEVICE_ERROR, 403), "FAILED", 503),
     (Outcome(Ending.DEVICE_ERROR, 418), "FAILED", 422),
     (Outcome(Ending.DEVICE_ERROR, 502), "FAILED", 503),
     (Outcome(Ending.DEVICE_ERROR, 599), "FAILED", 500),
@@ -99,6 +101,22 @@ def test_the_arrays_own_messages_are_handed_on() -> None:
 
     assert wire.answer(outcome).value == MESSAGES
     assert row(state(outcome))["response_body"] == {**MESSAGES, "response_type": "job_error_response"}
+
+
+def test_an_array_that_refuses_the_hub_says_so_and_does_not_blame_the_caller() -> None:
+    outcome = Outcome(Ending.DEVICE_ERROR, 503, error="UPSTREAM_REFUSED", native={"status": 401})
+    answer = wire.answer(outcome)
+
+    assert answer.status == 503
+    assert answer.value["messages"][0]["code"] == "0xE0101001000D"
+    assert "the hub" in answer.value["messages"][0]["message_l10n"]
+
+
+def test_patience_that_the_array_asks_for_is_handed_on() -> None:
+    busy = Outcome(Ending.DEVICE_ERROR, 503, native={"status": 503, "retry_after": 16.2})
+
+    assert wire.answer(busy).headers == {"retry-after": "17"}
+    assert not wire.answer(Outcome(Ending.DEVICE_ERROR, 422, native={"retry_after": 5})).headers
 
 
 def test_the_body_of_an_upstreams_job_loses_its_mark_where_it_is_no_job_here() -> None:

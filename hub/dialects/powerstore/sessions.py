@@ -1,7 +1,8 @@
 """Sessions: a signed cookie that says who signed in at which array, and the token that goes with it.
 
 Nothing is kept of a session but the key that signs, so that it outlives a restart of the hub; only those that were
-ended early are remembered, until they would have ended by themselves.
+ended early are remembered, until they would have ended by themselves. Of an account that ends too many of them, all up
+to a moment count as ended: what is forgotten opens nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import base64
 import hmac
 import math
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,6 +29,7 @@ KEY_RECORD = "powerstore-sessions"
 """The record of the signing key; it has no slash, so it can be no device's."""
 
 MOST_ENDED = 10_000
+"""Ended sessions that are remembered of one account."""
 _SKEW = 60
 _VERSION = 1
 
@@ -52,6 +55,7 @@ class Sessions:
         self._lasts = lasts
         self._key: bytes | None = None
         self._opening = asyncio.Lock()
+        self._ending = asyncio.Lock()
 
     async def open(self) -> None:
         """Load the key that signs, or make it; harmless a second time."""
@@ -66,6 +70,7 @@ class Sessions:
             record = await self._directory.put(made)
         assert record.secret is not None
         self._key = record.secret
+        await self._forget(self._directory.records(Kind.SESSION))
 
     def begin(self, holder: Holder, array: str) -> Session:
         """A new session."""
@@ -83,10 +88,12 @@ class Sessions:
         version, key_id, name, proof, array, issued, nonce = _said(body)
         age = self._clock.now().timestamp() - issued
         holder = self._users.holder(key_id, name, proof) if version == _VERSION else None
-        ended = self._directory.record(Kind.SESSION, nonce) is not None
-        if holder is None or ended or not -_SKEW <= age < self._lasts.total_seconds():
+        if holder is None or not -_SKEW <= age < self._lasts.total_seconds():
             raise NotAuthenticated("the session has ended")
-        return Session(holder, array, nonce, datetime.fromtimestamp(issued, UTC), cookie)
+        session = Session(holder, array, nonce, datetime.fromtimestamp(issued, UTC), cookie)
+        if self._ended(session):
+            raise NotAuthenticated("the session has ended")
+        return session
 
     def token(self, session: Session) -> str:
         """The token that changes must carry beside the cookie."""
@@ -97,22 +104,56 @@ class Sessions:
         return max(1, math.ceil((session.issued + self._lasts - self._clock.now()).total_seconds()))
 
     async def end(self, session: Session) -> None:
-        """End a session now, durable on return. Raises Unavailable when too many were ended, StorageFailed."""
-        now = self._clock.now()
-        ended = self._directory.records(Kind.SESSION)
-        over = [record for record in ended if datetime.fromisoformat(record.body["until"]) <= now]
-        for record in over:
-            await self._directory.delete(Kind.SESSION, record.id)
-        if len(ended) - len(over) >= MOST_ENDED:
-            raise Unavailable("too many sessions were ended", code="busy", retry_after=60)
-        until = session.issued + self._lasts + timedelta(seconds=_SKEW)
+        """End a session now, durable on return. Raises StorageFailed."""
+        # One after the other: the moment up to which all have ended only moves on.
+        async with self._ending:
+            await self._end(session)
+
+    async def _end(self, session: Session) -> None:
         account = session.holder.principal.account
-        await self._directory.put(Record(Kind.SESSION, session.nonce, account, {"until": until.isoformat()}))
+        everybody = _everybody(account)
+        ended = await self._forget(self._directory.records(Kind.SESSION, account))
+        ended = sorted((record for record in ended if record.id != everybody), key=_until)
+        for oldest in ended[: max(0, len(ended) - MOST_ENDED + 1)]:
+            # First the moment up to which all have ended, then it may be forgotten that this one has.
+            await self._directory.put(Record(Kind.SESSION, everybody, account, {"until": oldest.body["until"]}))
+            await self._directory.delete(Kind.SESSION, oldest.id)
+        body = {"until": self._until(session).isoformat()}
+        await self._directory.put(Record(Kind.SESSION, session.nonce, account, body))
+
+    async def _forget(self, ended: Iterable[Record]) -> list[Record]:
+        """Remove what would be over by itself now; the rest."""
+        now = self._clock.now()
+        kept = []
+        for record in ended:
+            if _until(record) > now:
+                kept.append(record)
+            else:
+                await self._directory.delete(Kind.SESSION, record.id)
+        return kept
+
+    def _ended(self, session: Session) -> bool:
+        everybody = self._directory.record(Kind.SESSION, _everybody(session.holder.principal.account))
+        if everybody is not None and self._until(session) <= _until(everybody):
+            return True
+        return self._directory.record(Kind.SESSION, session.nonce) is not None
+
+    def _until(self, session: Session) -> datetime:
+        return session.issued.replace(microsecond=0) + self._lasts + timedelta(seconds=_SKEW)
 
     def _signed(self, purpose: str, text: str) -> str:
         if self._key is None:
             raise Unavailable("the hub is starting", code="starting", retry_after=1)
         return _text(hmac.digest(self._key, f"{purpose}\0{text}".encode("utf-8", "surrogatepass"), "sha256"))
+
+
+def _everybody(account: str) -> str:
+    # A session's own id has no slash.
+    return f"all/{account}"
+
+
+def _until(record: Record) -> datetime:
+    return datetime.fromisoformat(record.body["until"])
 
 
 def _text(data: bytes) -> str:

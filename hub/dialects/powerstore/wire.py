@@ -6,6 +6,7 @@ messages are those seen in recorded answers where there are any.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -56,6 +57,7 @@ _SENTENCES: Mapping[str, str] = {
     "UNREACHABLE": "The array cannot be reached.",
     "TIMEOUT": "The array did not answer in time.",
     "OUTCOME_UNKNOWN": "The request may or may not have been carried out; the array did not say.",
+    "UPSTREAM_REFUSED": "The array refused the hub: the user or the password that the hub shows there is not taken.",
     "CANCELLED": "The request was cancelled.",
     "REQUEST_EXPIRED": "The request waited too long to be sent.",
     "DEVICE_REMOVED_REGISTRATION": "The array was removed.",
@@ -126,7 +128,9 @@ def answer(outcome: Outcome) -> Answer:
     """The answer of a request that waited for its end."""
     status = status_of(outcome)
     if status >= 400:
-        return Answer(status, failure(outcome))
+        patience = outcome.native.get("retry_after")
+        known = status == 503 and isinstance(patience, int | float)
+        return Answer(status, failure(outcome), {"retry-after": seconds(patience)} if known else None)
     if status == 204 or not outcome.payload:
         return Answer(204)
     value = loaded(outcome.payload)
@@ -134,6 +138,11 @@ def answer(outcome: Outcome) -> Answer:
         return Answer(500, entity(500, "The array answered with what is no JSON."))
     place = outcome.native.get("content_range")
     return Answer(status, _plain(value), {"content-range": place} if isinstance(place, str) else None)
+
+
+def seconds(patience: float | None) -> str:
+    """What a Retry-After says: whole seconds, at least 1; 1 where nobody knows better."""
+    return str(max(1, math.ceil(patience or 0)))
 
 
 def failure(outcome: Outcome) -> dict[str, Any]:
