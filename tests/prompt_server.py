@@ -26,6 +26,8 @@ class _Members(set[Any]):
         if not self:
             self._gone.set()
 
+    remove = discard
+
     async def gone(self) -> None:
         while self:
             self._gone.clear()

@@ -20,8 +20,7 @@ from hub.model.event import Event, Position
 from hub.model.ids import CallId
 from hub.settings import load
 from tests.clock import ManualClock
-from tests.trips.front_rig import PATIENCE, Answer
-from tests.trips.front_rig import _served as served
+from tests.trips.front_rig import PATIENCE, Answer, served
 
 KEY = "ak_enos_of_the_shop"
 STALL_KEY = "ak_enos_of_the_stall"

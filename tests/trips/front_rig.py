@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 import uvicorn
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 from websockets.asyncio.client import ClientConnection, connect
 
 from hub.core.calls import Calls
@@ -34,6 +35,7 @@ from hub.server.http import Worded, http_protocol, in_words
 from hub.server.websocket import websocket_protocol
 from tests.clock import ManualClock
 from tests.core_rig import Core, running_core
+from tests.prompt_server import serving
 
 KEY = "ak_front_rig_of_the_shop"
 FOREIGN = "ak_front_rig_of_another"
@@ -178,7 +180,7 @@ async def running_front(
         listener.bind(("127.0.0.1", 0))
         outgoing.guard.own_ports.add(listener.getsockname()[1])
         async with (
-            _served(app, listener, hub.limits),
+            served(app, listener, hub.limits),
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=4 * PATIENCE)) as session,
             _running(outgoing.run),
             _running(pelion.run),
@@ -202,9 +204,10 @@ async def _running(service: Callable[[], Awaitable[None]]) -> AsyncIterator[None
 
 
 @asynccontextmanager
-async def _served(
-    app: Starlette, listener: socket.socket, limits: Limits, worded: Worded = in_words
+async def served(
+    app: ASGIApp, listener: socket.socket, limits: Limits, worded: Worded = in_words
 ) -> AsyncIterator[None]:
+    """An application behind the hub's own protocol classes."""
     config = uvicorn.Config(
         app,
         http=http_protocol(limits, worded),
@@ -214,41 +217,5 @@ async def _served(
         access_log=False,
         timeout_graceful_shutdown=2,
     )
-    server = _Quiet(config)
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        await asyncio.wait_for(server.up.wait(), PATIENCE)
-        yield
-    finally:
-        server.leave.set()
-        await asyncio.wait_for(task, PATIENCE)
-
-
-class _Quiet(uvicorn.Server):
-    """A server that leaves the process's signals alone and says when it is up."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.up = asyncio.Event()
-        self.leave = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.up.set()
-
-    async def main_loop(self) -> None:
-        # uvicorn's own looks at a flag ten times a second; a test need not wait for that.
-        await self.on_tick(0)
-        await self.leave.wait()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        if self.server_state.connections or self.server_state.tasks:
-            await super().shutdown(sockets)
-            return
-        # uvicorn's own gives connections a tenth of a second to go, also where there are none.
-        for server in self.servers:
-            server.close()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Any:
+    async with serving(config, listener):
         yield

@@ -20,8 +20,7 @@ from hub.model.ids import CallId
 from hub.model.job import JobState
 from hub.settings import load
 from tests.clock import ManualClock
-from tests.trips.front_rig import PATIENCE, Answer
-from tests.trips.front_rig import _served as served
+from tests.trips.front_rig import PATIENCE, Answer, served
 
 PASSWORD = "correct horse battery"
 KEY = "ak_powerstore_of_the_shop"
