@@ -11,7 +11,8 @@ import pytest
 
 def require(program: str) -> Path:
     """The path of a program. Without it the test is skipped, with `HUB_TEST_REQUIRE=all` it fails."""
-    found = shutil.which(program)
+    # Where Debian keeps what serves, which is not in everybody's path.
+    found = shutil.which(program, path=os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin")))
     if found is not None:
         return Path(found)
     missing = f"{program} is not installed"

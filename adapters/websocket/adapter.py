@@ -15,13 +15,13 @@ from typing import Any, ClassVar
 import anyio
 from starlette.websockets import WebSocket
 
+from adapters.websocket.coding import Subprotocol
 from adapters.websocket.door import Door
 from adapters.websocket.frame import Hello
 from adapters.websocket.inbound import resources_of
 from adapters.websocket.registration import DialInObservation, Registration
 from adapters.websocket.session import NOT_ADMITTED, Session
 from adapters.websocket.settings import WebSocketSettings, read
-from adapters.websocket.wire import Subprotocol
 from hub.model.device import Presence
 from hub.model.errors import StorageFailed, UnknownDevice
 from hub.ports.abilities import WatchesKeys

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 
 from adapters.websocket.frame import Call
-from adapters.websocket.wire import call_token
+from adapters.websocket.token import call_token
 from hub.ports.adapter import DeviceRequest
 
 

@@ -11,11 +11,12 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from adapters.websocket.coding import Subprotocol
 from adapters.websocket.frame import Bye, Hello
 from adapters.websocket.inbound import parse
 from adapters.websocket.session import FAREWELL
 from adapters.websocket.settings import WebSocketSettings
-from adapters.websocket.wire import Subprotocol, encode
+from adapters.websocket.wire import encode
 from hub.ports.adapter import AdapterContext, Admission, AdmissionRefused
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol as Offered
 
+from adapters.websocket.coding import Subprotocol
 from adapters.websocket.frame import (
     Ack,
     Bye,
@@ -33,7 +34,7 @@ from adapters.websocket.frame import (
     Result,
     Welcome,
 )
-from adapters.websocket.wire import Subprotocol, decode, encode
+from adapters.websocket.wire import decode, encode
 from hub.ports.clock import Clock
 
 REMEMBERED = 64

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from adapters.websocket.coding import BadFrame, Subprotocol
 from adapters.websocket.frame import Error, Event, Frame, Result
-from adapters.websocket.wire import BadFrame, Subprotocol, decode
+from adapters.websocket.wire import decode
 from hub.model.device import Resource
 from hub.ports.adapter import DeviceEvent, DeviceResponse, EventKind
 

@@ -16,10 +16,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from adapters.websocket.adapter import WebSocketAdapter
+from adapters.websocket.coding import Subprotocol
 from adapters.websocket.double import Asked, DeviceDouble
 from adapters.websocket.frame import Bye, Event, Frame, Notify, Ping, Result
 from adapters.websocket.settings import WebSocketSettings
-from adapters.websocket.wire import Subprotocol, encode
+from adapters.websocket.wire import encode
 from hub.ports.adapter import AdapterContext, DeviceRequest
 from hub.ports.clock import Clock
 

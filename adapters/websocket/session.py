@@ -6,7 +6,6 @@ Events of the device go through the hand-over, beside the reading, so that answe
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
 
@@ -14,6 +13,7 @@ import anyio
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from adapters.websocket.calling import call_frame, unanswered_frame
+from adapters.websocket.coding import Subprotocol
 from adapters.websocket.frame import (
     Ack,
     Bye,
@@ -32,20 +32,21 @@ from adapters.websocket.frame import (
 from adapters.websocket.handover import Handover
 from adapters.websocket.inbound import event_of, parse, response_of
 from adapters.websocket.outbox import ROOM, Outbox, Outgoing
+from adapters.websocket.questions import Questions
+from adapters.websocket.rate import Rate
 from adapters.websocket.registration import DialInObservation, Registration
 from adapters.websocket.settings import WebSocketSettings
-from adapters.websocket.wire import Subprotocol, call_of_token, encode
+from adapters.websocket.token import call_of_token
+from adapters.websocket.wire import encode
 from hub.model.errors import UnknownDevice
 from hub.ports.adapter import (
     AdapterContext,
     BadRequest,
     Busy,
-    CallError,
     Delivery,
     DeviceEvent,
     DeviceRequest,
     DeviceResponse,
-    DeviceTimeout,
     EventKind,
     NotConnected,
     ObserveSpec,
@@ -86,12 +87,11 @@ class Session:
         self._ended = False
         self._outbox = Outbox()
         self._handover = Handover(registration, ctx, self._acknowledge)
-        self._waiting: dict[str, tuple[asyncio.Future[DeviceResponse], Outgoing]] = {}
+        self._questions = Questions(ctx.clock, self.cancel)
         self._calls = 0
         self._heard = self._clock.monotonic()
         self._beat: Timer | None = None
-        self._counted = 0
-        self._second = self._heard
+        self._rate = Rate(settings.frames_per_second, ctx.clock)
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -135,9 +135,7 @@ class Session:
         self._ended = True
         if self._beat is not None:
             self._beat.cancel()
-        for answer, outgoing in list(self._waiting.values()):
-            if not answer.done():
-                answer.set_exception(NotConnected(text, delivery=outgoing.recall()))
+        self._questions.fail(text)
         self._outbox.give_up()
 
     async def _say_goodbye(self) -> None:
@@ -212,23 +210,12 @@ class Session:
         self._put(Cancel(token))
 
     async def _ask(self, frame: Frame, token: str, deadline: float) -> DeviceResponse:
-        if token in self._waiting:
+        if token in self._questions:
             raise Busy("the device works on this very call", delivery=Delivery.NOT_SENT)
         outgoing = self._put_data(self._encoded(frame))
         if outgoing is None:
             raise NotConnected("the connection is ending", delivery=Delivery.NOT_SENT)
-        answer: asyncio.Future[DeviceResponse] = asyncio.get_running_loop().create_future()
-        self._waiting[token] = (answer, outgoing)
-        timer = self._clock.call_at(deadline, _expire, answer, outgoing)
-        try:
-            return await answer
-        except asyncio.CancelledError:
-            if outgoing.recall() is Delivery.MAYBE:
-                self.cancel(token)
-            raise
-        finally:
-            timer.cancel()
-            del self._waiting[token]
+        return await self._questions.answer(token, outgoing, deadline)
 
     def _encoded(self, frame: Frame) -> bytes:
         try:
@@ -275,7 +262,7 @@ class Session:
                 frame = self.parse(message.get("bytes"), message.get("text"))
                 if frame is None:
                     return
-                await self._within_rate()
+                await self._rate.one_more()
                 self._heard = self._clock.monotonic()
                 await self._take(frame)
         except WebSocketDisconnect:
@@ -284,16 +271,6 @@ class Session:
     def parse(self, binary: bytes | None, text: str | None) -> Frame | None:
         """The frame in a message; None after closing the connection because it is none."""
         return parse(self._coding, self._settings.max_frame, binary, text, self.close)
-
-    async def _within_rate(self) -> None:
-        now = self._clock.monotonic()
-        if now - self._second >= 1.0:
-            self._second, self._counted = now, 0
-        self._counted += 1
-        if self._counted > self._settings.frames_per_second:
-            # Not reading is the one limit that a device cannot ignore: its own socket fills up.
-            await self._clock.sleep_until(self._second + 1.0)
-            self._second, self._counted = self._clock.monotonic(), 1
 
     async def _take(self, frame: Frame) -> None:
         match frame:
@@ -313,10 +290,8 @@ class Session:
                 self.close(1002, "that frame is the hub's to send")
 
     async def _answered(self, token: str, response: DeviceResponse) -> None:
-        waiting = self._waiting.get(token)
-        if waiting is not None and not waiting[0].done():
+        if self._questions.answered(token, response):
             self.registration.heard(token)
-            waiting[0].set_result(response)
             return
         call_id = call_of_token(token, self.registration.address)
         if call_id is None or self.registration.heard(token):
@@ -376,9 +351,3 @@ class Session:
             self.close(1000, "signed off")
         else:
             self.close(1013, "try again later")
-
-
-def _expire(answer: asyncio.Future[DeviceResponse], outgoing: Outgoing) -> None:
-    if not answer.done():
-        error: CallError = DeviceTimeout("no answer", delivery=outgoing.recall())
-        answer.set_exception(error)

@@ -39,14 +39,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import enum
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import msgpack
-import orjson
-
+from adapters.websocket.coding import MAX_MEMBERS, BadFrame, Subprotocol, pack, unpack
 from adapters.websocket.frame import (
     Ack,
     Bye,
@@ -68,43 +64,8 @@ from adapters.websocket.frame import (
 VERSION = 1
 MAX_ID = 128
 MAX_TEXT = 4096
-MAX_LINKS = 1024
+MAX_LINKS = MAX_MEMBERS
 _EMPTY: Mapping[str, Any] = {}
-
-
-class BadFrame(ValueError):
-    """A message that is no frame; `undecodable` when it was not even JSON or MessagePack."""
-
-    def __init__(self, detail: str, *, undecodable: bool = False) -> None:
-        super().__init__(detail)
-        self.undecodable = undecodable
-
-
-class Subprotocol(enum.Enum):
-    """The two codings."""
-
-    MSGPACK = "hubdev.v1.msgpack"
-    JSON = "hubdev.v1.json"
-
-    @property
-    def binary(self) -> bool:
-        """Whether its messages are binary ones."""
-        return self is Subprotocol.MSGPACK
-
-
-def call_token(call_id: str, address: str) -> str:
-    """The id that a CALL carries on the wire: the call's own, tied to the device that it is for.
-
-    It can be checked without any memory, so that an answer is still understood after a restart of the hub, and
-    an answer that comes from another device is not.
-    """
-    return f"{call_id}.{hashlib.sha256(f'{call_id} {address}'.encode()).hexdigest()[:12]}"
-
-
-def call_of_token(token: str, address: str) -> str | None:
-    """The call that a token of `address` stands for; None when it is no such token."""
-    call_id, dot, _ = token.rpartition(".")
-    return call_id if dot and call_token(call_id, address) == token else None
 
 
 # -- encoding -----------------------------------------------------------------------------------
@@ -112,11 +73,7 @@ def call_of_token(token: str, address: str) -> str | None:
 
 def encode(frame: Frame, coding: Subprotocol) -> bytes:
     """The message for a frame; UTF-8 text for JSON."""
-    members = _members(frame, _base64 if coding is Subprotocol.JSON else _same)
-    if coding is Subprotocol.JSON:
-        return orjson.dumps(members)
-    packed: bytes = msgpack.packb(members, use_bin_type=True)
-    return packed
+    return pack(_members(frame, _base64 if coding is Subprotocol.JSON else _same), coding)
 
 
 def _members(frame: Frame, data: Callable[[bytes], Any]) -> list[Any]:
@@ -176,33 +133,13 @@ def _base64(data: bytes) -> str:
 
 def decode(message: bytes | str, coding: Subprotocol) -> Frame:
     """The frame in a message. Raises BadFrame, and nothing else whatever the message holds."""
-    members = _unpack(message, coding)
+    members = unpack(message, coding)
     if not isinstance(members, list) or not members or type(members[0]) is not int or members[0] < 0:
         raise BadFrame("a frame is a list that begins with its type")
     reader = _READERS.get(members[0])
     if reader is None:
         return Unknown(members[0])
     return reader(_Members(members, coding))
-
-
-def _unpack(message: bytes | str, coding: Subprotocol) -> Any:
-    try:
-        if coding is Subprotocol.JSON:
-            return orjson.loads(message)
-        if isinstance(message, str):
-            raise BadFrame("a MessagePack frame is binary", undecodable=True)
-        size = len(message)
-        return msgpack.unpackb(
-            message, raw=False, strict_map_key=True, max_str_len=size, max_bin_len=size,
-            max_array_len=min(size, MAX_LINKS), max_map_len=min(size, MAX_LINKS), max_ext_len=0,
-        )
-    except BadFrame:
-        raise
-    except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as failure:
-        # What the codecs raise on rubbish; an OverflowError of a timestamp is a ValueError here as well.
-        raise BadFrame(f"not {coding.value}: {type(failure).__name__}", undecodable=True) from None
-    except OverflowError:
-        raise BadFrame("a number is out of range", undecodable=True) from None
 
 
 class _Members:

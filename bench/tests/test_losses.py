@@ -6,7 +6,6 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator
 
-import anyio
 import pytest
 import uvicorn
 from starlette.applications import Starlette
@@ -24,6 +23,7 @@ from bench.rows.fanout import FanoutLoad
 from bench.rows.idle import IdleLoad
 from bench.rows.post import PelionPostLoad, PostLoad
 from bench.rows.unicast import UnicastLoad
+from tests.prompt_server import serving
 
 pytestmark = pytest.mark.anyio
 KEY = "ak_test_0000"
@@ -109,18 +109,15 @@ async def served(loop: Loop, load: type, size: Size = SMALL, replays: bool = Fal
     config = uvicorn.Config(
         Starlette(routes=loop.routes()), ws="websockets-sansio", log_level="critical", ws_per_message_deflate=False
     )
-    server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         target = Target("test", "127.0.0.1", listening.getsockname()[1], KEY, 1000, "sim-load-", replays)
-        async with anyio.create_task_group() as group:
-            group.start_soon(server.serve, [listening])
+        async with serving(config, listening):
             made: Load = load(target, size)
             try:
                 await made.prepare()
                 yield made
             finally:
                 await made.close()
-                server.should_exit = True
 
 
 async def lap(loop: Loop, load: type, size: Size = SMALL, replays: bool = False) -> Lap:

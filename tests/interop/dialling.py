@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from anyio.from_thread import BlockingPortal
 
+from adapters.websocket.coding import Subprotocol
 from adapters.websocket.double import Asked, DeviceDouble
-from adapters.websocket.wire import Subprotocol
 from hub.ports.clock import SystemClock
 
 TEMPERATURE = "/3303/0/5700"

@@ -65,7 +65,7 @@ async def test_a_callback_under_way_when_the_hub_is_killed_comes_again_with_its_
 
 
 async def test_a_hub_with_a_hanging_receiver_ends_in_time_and_delivers_after_the_restart(tmp_path: Path) -> None:
-    with HubProcess(tmp_path) as hub:
+    with HubProcess(tmp_path, environ={"HUB__LIMITS__DRAIN": "0.5"}) as hub:
         async with receiving() as receiver:
             receiver.let_go.clear()
             await run_sync(call, hub, receiver.url, "slow")

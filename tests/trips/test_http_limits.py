@@ -288,17 +288,25 @@ async def test_what_the_server_itself_refuses_is_told_in_the_words_of_its_path(s
         return ("application/x-told", f"{path} {status}".encode()) if path.startswith("/v1/") else None
 
     async with served(QUICK, worded=worded, routes=_waits_for_its_body) as hub:
-        for path in (b"/v1/stream", b"/echo"):
+        told: dict[bytes, bytes] = {}
+
+        async def refused(path: bytes) -> None:
             async with raw(hub) as connection:
                 connection.say(said.replace(b"%s", path + b"?query"))
-                head, _, body = (await connection.rest()).partition(b"\r\n\r\n")
-                assert head.startswith(b"HTTP/1.1 %d " % status)
-                assert b"content-length: %d" % len(body) in head.lower()
-                if path == b"/v1/stream":
-                    assert b"content-type: application/x-told" in head.lower()
-                    assert body == b"/v1/stream %d" % status
-                else:
-                    assert b"content-type: text/plain" in head.lower()
+                told[path] = await connection.rest()
+
+        async with anyio.create_task_group() as group:
+            for path in (b"/v1/stream", b"/echo"):
+                group.start_soon(refused, path)
+
+    for answer in told.values():
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 %d " % status)
+        assert b"content-length: %d" % len(body) in head.lower()
+    head, _, body = told[b"/v1/stream"].partition(b"\r\n\r\n")
+    assert b"content-type: application/x-told" in head.lower()
+    assert body == b"/v1/stream %d" % status
+    assert b"content-type: text/plain" in told[b"/echo"].lower()
 
 
 def _waits_for_its_body(listening: Listening) -> list[Route]:

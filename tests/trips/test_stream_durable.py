@@ -10,7 +10,7 @@ from hub.model.errors import StorageFailed
 from hub.model.event import Position
 from tests.clock import ManualClock
 from tests.doubles_listening import Served, served
-from tests.trips.test_stream import ask, client, close_code, say, told
+from tests.trips.stream_rig import ask, client, close_code, say, told
 
 pytestmark = pytest.mark.anyio
 

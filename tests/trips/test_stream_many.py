@@ -14,7 +14,7 @@ import pytest
 from hub.core.limits import Limits
 from hub.delivery import frames
 from tests.doubles_listening import Served, served
-from tests.trips.test_stream import ask, client, close_code, told
+from tests.trips.stream_rig import ask, client, close_code, told
 
 pytestmark = pytest.mark.anyio
 

@@ -15,7 +15,7 @@ from hub.delivery.socket import serve_view
 from hub.model.event import Event, Gap, Position
 from tests.clock import ManualClock
 from tests.doubles_listening import Served, served
-from tests.trips.test_stream import close_code, told
+from tests.trips.stream_rig import close_code, told
 
 pytestmark = pytest.mark.anyio
 

@@ -61,10 +61,14 @@ class Bench:
         assert (await self.call(double.address, payload=b"barrier")).payload == b"barrier"
 
     async def up(self) -> None:
-        """The adapter is at its broker again; the clock passes the pause before its next attempt."""
-        self.clock.advance(60)
+        """The adapter is at its broker again; the clock passes the pauses before attempts, and no time of theirs."""
+        links = self.adapter.links
         async with asyncio.timeout(PATIENCE):
-            await self.adapter.connected()
+            while not all(link.up for link in links):
+                if all(link.up or link.resting for link in links):
+                    self.clock.advance(60)
+                    await turns(3)
+                await turns()
 
     async def turns(self, n: int = 20) -> None:
         """Let the loop go round."""

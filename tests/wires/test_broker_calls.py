@@ -226,13 +226,18 @@ async def test_a_topic_that_cannot_be_joined_leaves_the_call_unsent() -> None:
         assert double.received == 0
 
 
-async def test_two_adapters_at_one_broker_serve_their_own_devices() -> None:
-    async with bench() as one, bench("template") as other:
+@pytest.mark.parametrize("brokers", [1, 2])
+async def test_two_adapters_serve_their_own_devices_at_one_broker_or_two(brokers: int) -> None:
+    require("mosquitto")
+    further = Mosquitto()
+    further.start()
+    async with bench() as one, bench("template", broker=further if brokers == 2 else None) as other:
         first, second = await one.rig.device(), await other.rig.device()
         assert (await one.call(first.address, payload=b"1")).payload == b"1"
         assert (await other.call(second.address, payload=b"2")).payload == b"2"
         assert isinstance(one.ctx, ContextDouble)
         assert {event.device for event in one.ctx.of(EventKind.REGISTERED)} == {first.address}
+    further.close()
 
 
 async def test_a_device_that_the_hub_has_only_now_is_told_of_at_its_first_answer() -> None:

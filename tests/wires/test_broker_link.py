@@ -96,13 +96,13 @@ async def test_the_pause_between_attempts_grows_to_a_bound_and_is_never_the_same
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     clock = Noted()
-    adapter = create({"url": f"mqtt://127.0.0.1:{port}", "reconnect_most": 8})
+    adapter = create({"url": f"mqtt://127.0.0.1:{port}", "reconnect_most": 8, "connect_time": 100})
     pauses = []
     try:
         await adapter.start(ContextDouble(clock=clock))
         for _ in range(7):
-            # Nobody listens: what is waited for alone is the time of the next attempt.
-            await until(lambda: clock.pending == 1 and clock.last > clock.monotonic())
+            # Nobody listens: what is waited for is the next attempt, or for a moment the end of this one.
+            await until(lambda: clock.pending == 1 and 0 < clock.last - clock.monotonic() < 50)
             pauses.append(clock.last - clock.monotonic())
             clock.advance(pauses[-1])
             await turns()
@@ -118,11 +118,22 @@ async def test_who_is_away_is_known_before_anybody_is_called(broker: Mosquitto) 
     async with bench(broker=broker, presence={"topic": "many/{device}/status"}) as b:
         double = await b.rig.device()
         for number in range(3000):
-            double.publish(f"many/d{number}/status", b"offline", retain=True)
+            double.publish(f"many/d{number}/status", b"offline".ljust(1000), retain=True)
         await double.flushed()
         for _ in range(3):
             await b.rig.restart_hub(b.ctx)
             assert all(b.adapter.presence(f"d{number}") is Presence.OFFLINE for number in range(3000))
+
+
+async def test_a_device_that_stays_is_not_told_away_when_only_the_hub_comes_again(broker: Mosquitto) -> None:
+    async with bench(broker=broker) as b:
+        double = await b.rig.device()
+        await b.ctx.seen(EventKind.REGISTERED)
+        b.ctx.events.clear()
+        await b.rig.restart_hub(b.ctx)
+        await b.ctx.seen(EventKind.REGISTERED, double.address)
+
+        assert [event.kind for event in b.ctx.events] == [EventKind.REGISTERED]
 
 
 async def test_a_broker_that_lets_nobody_in_is_said_so_without_the_secret(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,13 +201,49 @@ async def test_a_broker_that_does_not_read_gets_nothing_stale(broker: Mosquitto)
         b.clock.advance(31)  # the callers are told
         for error in await asyncio.gather(*tasks, return_exceptions=True):
             assert isinstance(error, CallError)
-        assert b.adapter.health()["losses"] == 0
         await until(lambda: b.adapter.health()["losses"] == 1)
         broker.thaw()
         await b.up()
         await b.call_barrier(double)
 
         assert len(double.executed) < len(tasks)  # what only the hub had is gone
+
+
+async def test_a_broker_that_is_silent_is_noticed_though_the_connection_stands(broker: Mosquitto) -> None:
+    async with bench(broker=broker, telemetry=[]) as b:
+        double = await b.rig.device()
+        await b.ctx.seen(EventKind.REGISTERED)
+        b.clock.advance(30)
+        await b.call_barrier(double)  # a broker that is well: the echo comes back
+        b.clock.advance(5)
+        await b.turns()
+        assert b.adapter.health()["state"] == "up"
+
+        broker.freeze()
+        b.clock.advance(30)
+        await b.turns()
+        b.clock.advance(5)
+
+        await until(lambda: b.adapter.health()["state"] == "down")
+        assert b.adapter.health()["trouble"] == "the broker does not answer"
+        await b.ctx.seen(EventKind.OFFLINE, double.address)
+        broker.thaw()
+
+
+async def test_stopping_waits_for_no_broker_that_does_not_read(broker: Mosquitto) -> None:
+    async with bench(broker=broker, window=1000) as b:
+        double = await b.rig.device()
+        broker.freeze()
+        tasks = []
+        while b.adapter.window(double.address) > 0:
+            tasks.append((await b.begin(double.address, payload=bytes(60_000)))[1])
+            await b.turns(2)
+        async with asyncio.timeout(PATIENCE):
+            await b.adapter.stop(1.0)
+        broker.thaw()
+
+        for error in await asyncio.gather(*tasks, return_exceptions=True):
+            assert isinstance(error, CallError) and error.code == "NOT_CONNECTED"
 
 
 def certificates(folder: Path) -> tuple[Path, Path]:

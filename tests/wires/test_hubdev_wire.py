@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adapters.websocket.coding import BadFrame, Subprotocol
 from adapters.websocket.frame import (
     Ack,
     Bye,
@@ -30,7 +31,8 @@ from adapters.websocket.frame import (
     Unknown,
     Welcome,
 )
-from adapters.websocket.wire import BadFrame, Subprotocol, call_of_token, call_token, decode, encode
+from adapters.websocket.token import call_of_token, call_token
+from adapters.websocket.wire import decode, encode
 
 CODINGS = list(Subprotocol)
 

@@ -154,6 +154,9 @@ class Client(gmqtt.Client):  # type: ignore[misc]
             message.acknowledge()
 
     def _over(self, data: Any, exc: Exception | None = None) -> None:
+        if self._package_handler.has_error:
+            self._lost(str(self._package_handler._error))  # it was not let in
+            return
         reason = data[0] if isinstance(data, bytes | bytearray) and data else 0
         self._lost(f"the broker ended the connection ({reason})" if reason else "the connection broke")
 

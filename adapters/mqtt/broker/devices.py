@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from itertools import islice
 
 from adapters.mqtt.broker.client import Message
 from adapters.mqtt.broker.device import BrokerDevice
@@ -146,7 +147,7 @@ class Devices:
             await self._bell.wait()
             self._bell.clear()
             while self._due:
-                batch = [device for device, _ in zip(list(self._due), range(AT_ONCE), strict=False)]
+                batch = list(islice(self._due, AT_ONCE))
                 for device in batch:
                     del self._due[device]
                 done = await asyncio.gather(*(self._report(device) for device in batch))

@@ -28,6 +28,7 @@ PAUSE_FIRST = 1.0
 STEADY = 10.0
 """Seconds that a connection lasts before the next loss counts as the first one."""
 SETTLE = 5.0
+"""Seconds in which a message to oneself comes back from a broker that is well."""
 BACKLOG = 256 * 1024
 RECEIVE = 256
 """Messages with QoS 1 that the broker sends ahead of their acknowledgement (MQTT 5)."""
@@ -50,8 +51,8 @@ class Filter:
 class Link:
     """One lasting connection. `hear` gets the messages; `changed` is called when it is up and when it is not any more.
 
-    `echo` is a topic of the link's own; `session` says for how many seconds the broker keeps messages while the hub is
-    away, `will` the topic at which the hub tells whether it is there.
+    `resting` is true between attempts. `echo` is a topic of the link's own; `session` says for how many seconds the
+    broker keeps messages while the hub is away, `will` the topic at which the hub tells whether it is there.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Link:
         hear: Callable[[Message], None], changed: Callable[[], None], session: int = 0, will: str = "",
     ) -> None:  # fmt: skip
         self.client_id = client_id
-        self.up = False
+        self.up = self.resting = False
         self.trouble = "not connected yet"
         self.losses = 0
         self._place = place
@@ -77,6 +78,7 @@ class Link:
         self._mark: tuple[bytes, asyncio.Future[None]] | None = None
         self.paused = False
         self._closed = False
+        self._hears_itself = True
         self._random = random.Random()
 
     # -- life -----------------------------------------------------------------------------------
@@ -99,7 +101,9 @@ class Link:
                 return
             if self._clock.monotonic() - since >= STEADY:
                 pause = PAUSE_FIRST
+            self.resting = True
             await self._clock.sleep_until(self._clock.monotonic() + pause * self._random.uniform(0.5, 1.5))
+            self.resting = False
             pause = min(pause * 2, self._place.pause_most)
 
     async def close(self) -> None:
@@ -151,15 +155,30 @@ class Link:
         if self._will:
             self.publish(self._will, b"online", 1, retain=True)
         self._changed()
-        raise ConnectionError(await self._lost)
+        while True:
+            await self._rest(self._place.keep_alive / 2)
+            # While nothing is read on purpose no echo can come, and says nothing of the broker.
+            if self._hears_itself and not self.paused and not await self._echoed() and not self.paused:
+                raise ConnectionError("the broker does not answer")
+
+    async def _rest(self, seconds: float) -> None:
+        """Return after so many seconds; the loss of the connection is raised as ConnectionError."""
+        assert self._lost is not None
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        timer = self._clock.call_at(self._clock.monotonic() + seconds, _resolve, over)
+        try:
+            waited: set[asyncio.Future[Any]] = {over, self._lost}
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            if self._lost.done():
+                raise ConnectionError(self._lost.result())
+        finally:
+            timer.cancel()
 
     async def _listen(self, client: Client, filters: Sequence[Filter]) -> None:
         if not filters:
             return
         five = self._place.version == 5
-        wanted = [
-            gmqtt.Subscription(one.topic, qos=one.qos, no_local=five and not one.own) for one in filters
-        ]
+        wanted = [gmqtt.Subscription(one.topic, qos=one.qos, no_local=five and not one.own) for one in filters]
         id = client.subscribe(wanted)
         granted = self._grants[id] = asyncio.get_running_loop().create_future()
         try:
@@ -171,18 +190,24 @@ class Link:
             raise ConnectionError(f"the broker does not let the hub listen to {', '.join(refused)}")
 
     async def _settle(self) -> None:
-        """Send a message to oneself: all that the broker had to say before is heard by its return."""
+        """Return when all that the broker has to say at first is heard."""
+        assert self._client is not None
+        await self._listen(self._client, [Filter(self._echo, 0)])
+        self._hears_itself = await self._echoed()
+        if not self._hears_itself:
+            log.warning("the broker lets nobody hear %s: who is away may be noticed late", self._echo)
+
+    async def _echoed(self) -> bool:
+        """Send a message to oneself; whether it came back soon. What the broker sent before is heard by then."""
+        assert self._client is not None
         token = secrets.token_bytes(12)
         back: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._mark = token, back
-        assert self._client is not None
-        await self._listen(self._client, [Filter(self._echo, 0)])
         self._client.send(self._echo, token, 0, False, {})
         timer = self._clock.call_at(self._clock.monotonic() + SETTLE, _resolve, back)
         try:
-            await self._before(back, self._place.connect_time)
-            if self._mark is not None:
-                log.warning("the broker lets nobody hear %s: who is away may be noticed late", self._echo)
+            await self._before(back, 2 * SETTLE)
+            return self._mark is None
         finally:
             timer.cancel()
             self._mark = None

@@ -35,6 +35,9 @@ key = "{KEY}"
 account = "acme"
 [products.{PRODUCT}.services.add]
 [products.{PRODUCT}.services.forgetful]
+[enos.orgs.o1]
+account = "acme"
+application = "shop"
 [adapters.plant]
 kind = "mqtt-broker"
 url = "{broker}"
@@ -106,6 +109,14 @@ def test_a_service_is_invoked_through_the_broker_and_answered_once(plant: Plant)
     seen = plant.peer("list(seen)")
     assert [entry for entry in seen if entry[0].endswith("_reply")] == []
     assert seen.count(("add", {"a": 2, "b": 3})) == 1
+
+
+def test_a_cloud_command_reaches_the_device_behind_the_broker(plant: Plant) -> None:
+    where = f"orgId=o1&productKey={PRODUCT}&deviceKey=pump&serviceId=add&timeout=20"
+    command = f"connect-service/v2.1/commands?action=invokeService&{where}"
+    answer = plant.hub.ask("POST", command, {"inputData": {"a": 20, "b": 22}})
+
+    assert (answer["code"], answer["data"]["outputData"]) == (0, {"sum": 42}), answer
 
 
 def test_points_are_set_and_read_through_the_broker(plant: Plant) -> None:
