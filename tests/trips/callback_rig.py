@@ -45,6 +45,3 @@ async def dead(front: Front, count: int, **query: Any) -> list[Any]:
     answer = await front.ask("GET", f"/v1/dead-letters?{search}")
     assert answer.status == 200, answer
     return list(answer.json["dead-letters"])
-
-
-# What arrives.

@@ -37,6 +37,9 @@ async def front(tmp_path: Path) -> AsyncIterator[Front]:
         yield front
 
 
+# What arrives.
+
+
 async def test_the_completion_is_posted_as_the_message_that_listeners_see(front: Front, receiver: Receiver) -> None:
     accepted = await call(front, f"{receiver.url}/done?for=me", "mine")
 
@@ -304,7 +307,7 @@ async def test_after_five_days_without_success_a_delivery_is_tried_once(front: F
     assert not front.outgoing.endpoints.failing(f"callback/shop/{receiver.url}")
 
 
-# Dead letters.
+# Side by side.
 
 
 async def test_a_hanging_receiver_delays_no_other(tmp_path: Path) -> None:

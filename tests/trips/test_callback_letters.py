@@ -1,4 +1,4 @@
-"""What stays of callbacks: dead letters, seen and replayed by admins, and the secrets that deliveries are signed with."""
+"""What stays of callbacks: dead letters, seen and replayed by admins, and the secrets that sign deliveries."""
 
 from __future__ import annotations
 
@@ -28,6 +28,9 @@ async def front(tmp_path: Path) -> AsyncIterator[Front]:
     async with running_front(tmp_path) as front:
         front.core.adapter.on_call = at_once
         yield front
+
+
+# Dead letters.
 
 
 async def test_a_dead_letter_is_replayed_with_its_old_id(front: Front, receiver: Receiver) -> None:
@@ -150,9 +153,6 @@ async def test_a_secret_outlives_a_restart(tmp_path: Path, receiver: Receiver) -
         front.core.adapter.on_call = at_once
         await call(front, receiver.url)
         assert _signs(secret, await receiver.next())
-
-
-# Side by side.
 
 
 def _signs(secret: str, got: Any) -> bool:

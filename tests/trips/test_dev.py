@@ -11,8 +11,6 @@ import socket
 import stat
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +20,7 @@ from typing import Any
 import pytest
 
 from hub.serving import bind_next
-from tests.command import Running, environment, hub
+from tests.command import Running, ask, environment, hub
 
 LAMP = "015f2fa34d310000000000010030036c"
 
@@ -61,20 +59,6 @@ def own_dev(tmp_path: Path) -> Iterator[Dev]:
         yield Dev(running, running.json(), tmp_path)
 
 
-def ask(url: str, path: str, key: str | None = None, body: Any = None, **headers: str) -> tuple[int, Any, Any]:
-    """(status, headers, body) of one request; no proxy is asked."""
-    shown = {} if key is None else {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url + path, data, {**shown, **headers})
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(request, timeout=30) as answer:
-            return answer.status, answer.headers, answer.read()
-    except urllib.error.HTTPError as refused:
-        with refused:
-            return refused.code, refused.headers, refused.read()
-
-
 def echo(said: dict[str, Any], ref: str) -> None:
     """A call whose answer is pushed under `ref`."""
     body = {"method": "GET", "uri": "/x", "ref": ref}
@@ -111,7 +95,7 @@ def test_what_listeners_get_is_counted(dev: Dev) -> None:
         return {name: float(value) for name, _, value in (line.partition(" ") for line in metrics if line[0] != "#")}
 
     before = counted()
-    assert hub("call", LAMP, "GET", "/5/0/1", home=dev.home).returncode == 0
+    assert hub("call", "sim-echo", "GET", "/x", home=dev.home).returncode == 0
     assert ask(dev.url, "/v1/channels/default/messages?offset=0&wait=0", dev.key)[0] == 200
 
     after = counted()

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import ROOT, Running, hub
-from tests.trips.test_dev import ask
+from tests.command import ROOT, Running, ask, hub
 
 KEY = "ak_configured_key"
 CONFIG = """

@@ -1,16 +1,12 @@
-"""The vendor's device SDK at a prompt: statements come in and results go out, one JSON line each.
-
-Every statement runs on a thread of its own in one namespace that begins with the SDK's names, `device(...)` that makes
-a client with its command handlers, and `seen`, what those handlers were called with.
+"""The vendor's device SDK at a prompt (see prompting.py), whose namespace begins with the SDK's names, `device(...)`
+that makes a client with its command handlers, and `seen`, what those handlers were called with.
 """
 
-import ast
-import json
 import logging
 import sys
 import threading
 import time
-import traceback
+from pathlib import Path
 
 from enos.core.internal.Profile import Profile
 from enos.core.login.DynamicActivationLogin import DynamicActivationLogin
@@ -126,39 +122,9 @@ def asked(client, request):
     return response.get_code(), response.get_data()
 
 
-scope = dict(globals())
-
-
-def run(source):
-    tree = ast.parse(source)
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, "<test>", "exec"), scope)
-    return None if last is None else eval(compile(ast.Expression(last.value), "<test>", "eval"), scope)
-
-
-def plain(value):
-    """The value as source text; None for what has no such text (the SDK's own objects)."""
-    text = repr(value)
-    try:
-        ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return "None"
-    return text
-
-
-def answer(request):
-    try:
-        said = {"value": plain(run(request["run"]))}
-    except BaseException as error:
-        traceback.print_exc()
-        said = {"error": type(error).__name__, "status": None, "reason": None, "text": str(error)}
-    with writing:
-        sys.stdout.write(json.dumps({"id": request["id"], **said}) + "\n")
-        sys.stdout.flush()
-
-
 if __name__ == "__main__":
-    writing = threading.Lock()
+    sys.path.append(str(Path(__file__).parents[1]))
+    from prompting import serve
+
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
-    for line in sys.stdin:
-        threading.Thread(target=answer, args=(json.loads(line),), daemon=True).start()
+    serve(dict(globals()))

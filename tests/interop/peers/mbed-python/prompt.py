@@ -1,20 +1,15 @@
-"""The SDK's own Python at a prompt: statements come in and results go out, one JSON line each.
-
-Every request runs on a thread of its own in one namespace that begins with `api`, a ConnectAPI for the host and the
-key of the command line. The value of a last expression goes back as source text, so that bytes stay bytes. SIGUSR1
-writes to standard error where every thread is.
+"""The SDK's own Python at a prompt (see prompting.py), whose namespace begins with `api`, a ConnectAPI for the host and
+the key of the command line. SIGUSR1 writes to standard error where every thread is.
 """
 
-import ast
 import faulthandler
-import json
 import logging
 import queue
 import signal
 import sys
 import threading
 import time
-import traceback
+from pathlib import Path
 
 from mbed_cloud import ConnectAPI
 
@@ -64,46 +59,16 @@ scope = {"ConnectAPI": ConnectAPI, "Seen": Seen, "logged": logged, "polling": po
 """What the statements see and may change."""
 
 
-def run(source):
-    tree = ast.parse(source)
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, "<test>", "exec"), scope)
-    return None if last is None else eval(compile(ast.Expression(last.value), "<test>", "eval"), scope)
-
-
-def plain(value):
-    """The value as source text; None for what has no such text (the SDK's own objects)."""
-    text = repr(value)
-    try:
-        ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return "None"
-    return text
-
-
-def answer(request):
-    try:
-        said = {"value": plain(run(request["run"]))}
-    except Exception as error:
-        traceback.print_exc()
-        said = {
-            "error": type(error).__name__,
-            "status": getattr(error, "status", None),
-            "reason": getattr(error, "reason", None),
-            "text": str(error),
-        }
-    line = json.dumps({"id": request["id"], **said}) + "\n"
-    with writing:
-        sys.stdout.write(line)
-        sys.stdout.flush()
-
-
 if __name__ == "__main__":
-    writing = threading.Lock()
+    sys.path.append(str(Path(__file__).parents[1]))
+    from prompting import serve
+
     faulthandler.register(signal.SIGUSR1)
     logging.getLogger("mbed_cloud").addHandler(Keep(logging.ERROR))
     threading.excepthook = lambda ended: logged.append(f"a thread ended: {ended.exc_value!r}")
     config = {"host": sys.argv[1], "api_key": sys.argv[2]}
     scope.update(config=config, api=ConnectAPI(dict(config)))
-    for line in sys.stdin:
-        threading.Thread(target=answer, args=(json.loads(line),), daemon=True).start()
+    serve(
+        scope,
+        lambda error: {"status": getattr(error, "status", None), "reason": getattr(error, "reason", None)},
+    )
