@@ -59,7 +59,7 @@ class App:
         self.limits = limits_of(settings)
         self._environ = environ
         clock = clock or SystemClock()
-        plugins = make(settings.adapters)
+        plugins = make(settings.adapters, settings.devices)
         engine = engine_of(settings, clock, self.limits)
         self.hub = Hub(engine, plugins.adapters, clock, self.limits)
         self.hub.broken.update(plugins.broken)

@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any
 
+from hub.ports.abilities import JudgesAddresses
 from hub.ports.adapter import API_VERSION, Adapter
-from hub.settings.schema import SettingsError
+from hub.settings.schema import DeviceTable, SettingsError
 
 GROUP = "hub.adapters"
 
 # What the hub itself reads of an adapter's table: the kind of adapter, and the account of devices that it brings.
 _OF_THE_HUB = frozenset({"kind", "account"})
+_NONE: Mapping[str, DeviceTable] = {}
 _log = logging.getLogger("hub.adapters")
 
 
@@ -26,8 +28,9 @@ class Plugins:
     broken: dict[str, str] = field(default_factory=dict)
 
 
-def make(tables: Mapping[str, Mapping[str, Any]]) -> Plugins:
-    """An adapter for each `[adapters.<name>]`; its library is imported here, and only if it is configured.
+def make(tables: Mapping[str, Mapping[str, Any]], devices: Mapping[str, DeviceTable] = _NONE) -> Plugins:
+    """An adapter for each `[adapters.<name>]`; its library is imported here, and only if it is configured. Adapters that
+    can judge the addresses of the declared devices do.
 
     One whose library cannot be imported, or that speaks another version of the contract, is logged and told
     in `broken`: it stops nobody else. Raises SettingsError for a kind that nobody offers and for settings
@@ -58,6 +61,14 @@ def make(tables: Mapping[str, Mapping[str, Any]]) -> Plugins:
             _log.error("adapter %s %s", name, made.broken[name])
         else:
             made.adapters[name] = (adapter, table)
+    for key, device in devices.items():
+        judge = made.adapters.get(device.adapter, (None,))[0]
+        if isinstance(judge, JudgesAddresses):
+            address = device.address or f"{device.account}/{device.id or key}"
+            try:
+                judge.judge_address(address)
+            except ValueError as error:
+                wrong.append(f"devices.{key}.address: {address!r} {error}")
     if wrong:
         raise SettingsError(*wrong)
     return made

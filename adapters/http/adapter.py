@@ -82,8 +82,8 @@ class HttpAdapter:
         self._ctx: AdapterContext | None = None
         self._places: dict[str, Place] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._changes = Slots()
-        self._reads = Slots()
+        self._changes = Slots(settings.inflight, settings.total)
+        self._reads = Slots(MOST_READS, MOST_SEEN)
         # Who was heard of, and how they stand: what is told when an upstream goes away or comes back.
         self._seen: OrderedDict[str, Presence] = OrderedDict()
 
@@ -182,8 +182,8 @@ class HttpAdapter:
         place = self._known(req.device)
         if place.submits is None or req.method in READS:
             raise NotConnected("nobody can tell what became of it", delivery=Delivery.MAYBE)
-        with self._changes.take(req.device) as slot:
-            return await place.submits.find(req, req.device.partition("/")[2], sent_at, slot)
+        prefix = req.device.partition("/")[2]
+        return await place.submits.find(req, prefix, sent_at, lambda: self._changes.turn(req.device))
 
     # -- the rest of the contract ---------------------------------------------------------------
 
@@ -210,16 +210,15 @@ class HttpAdapter:
             if device not in self._seen:
                 self._see(device, Presence.OFFLINE)
             return 0
-        if self._changes.total >= self._settings.total:
-            return 0
-        return max(0, self._settings.inflight - self._changes.of(device))
+        return self._changes.room(device)
 
     def lane(self, device: str) -> str:
         """Every device is a lane of its own."""
         return device
 
     def health(self) -> Mapping[str, Any]:
-        """Degraded while one of the upstreams is away or refuses the sign-in, down when jobs are not asked after."""
+        """Degraded while one of the upstreams is away, refuses the sign-in or fails on jobs; down when jobs are not
+        asked after."""
         if self._ctx is None:
             return {"state": "down"}
         upstreams = {name: _health(place) for name, place in self._places.items()}
@@ -279,7 +278,7 @@ class HttpAdapter:
         A job upstream is asked for what it holds beside the change that it is about to take.
         """
         if place.submits is not None and req.method in READS:
-            if self._reads.of(req.device) >= MOST_READS:
+            if not self._reads.room(req.device):
                 raise Busy("the device is asked too much", delivery=Delivery.NOT_SENT)
             return self._reads.take(req.device)
         if self.window(req.device) <= 0:
@@ -312,6 +311,8 @@ class HttpAdapter:
 def _health(place: Place) -> dict[str, Any]:
     upstream = place.upstream
     state = "away" if upstream.breaker.open else "refused" if upstream.sign_in.refused else "up"
+    if state == "up" and place.submits is not None and place.submits.failing:
+        state = "failing"
     if place.poller is not None and place.poller.done():
         state = "down"
     told: dict[str, Any] = {"state": state, "requests": upstream.requests, "failures": upstream.breaker.failures}

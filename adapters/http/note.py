@@ -11,12 +11,18 @@ MOST_FURTHER = 8
 @dataclass(frozen=True, slots=True)
 class Note:
     """The job; `result`: what it names is the address of the result; `further`: how many jobs came before it, `before`:
-    those themselves."""
+    those themselves. `found`: no answer gave the first of them to the call, it was only looked for."""
 
     job: str
     result: bool = False
     further: int = 0
     before: tuple[str, ...] = ()
+    found: bool = False
+
+    @property
+    def first(self) -> str:
+        """The job that the change became."""
+        return self.before[0] if self.before else self.job
 
     def next(self, job: str, result: bool) -> Note | None:
         """The note of the job that follows; None where there is no end to them."""
@@ -26,7 +32,10 @@ class Note:
 
     def encoded(self) -> bytes:
         """As bytes, for the journal."""
-        told = {"job": self.job, "result": self.result, "further": self.further, "before": self.before}
+        told: dict[str, object] = {
+            "job": self.job, "result": self.result, "further": self.further, "before": self.before,
+            "found": self.found,
+        }  # fmt: skip
         return json.dumps(told).encode()
 
 
@@ -36,4 +45,4 @@ def decoded(data: bytes) -> Note:
     if not isinstance(value, dict) or not isinstance(value.get("job"), str):
         raise ValueError("this is no note of a job")
     before = tuple(str(job) for job in value.get("before", ()))
-    return Note(value["job"], bool(value.get("result")), int(value.get("further", 0)), before)
+    return Note(value["job"], bool(value.get("result")), int(value.get("further", 0)), before, bool(value.get("found")))

@@ -24,15 +24,18 @@ TOGETHER = 0.25
 
 
 class Job:
-    """One job and those who wait for it."""
+    """One job and those who wait for it. `bad`: nothing could be made of what was said of it last; `brief`: its result
+    is too large to be asked for."""
 
-    __slots__ = ("answers", "due", "hinted", "pause", "ref")
+    __slots__ = ("answers", "asked_at", "bad", "brief", "due", "hinted", "pause", "ref")
 
     def __init__(self, ref: str, due: float, pause: float, hinted: bool) -> None:
         self.ref = ref
         self.due = due
         self.pause = pause
         self.hinted = hinted
+        self.asked_at = float("-inf")
+        self.bad = self.brief = False
         self.answers: list[asyncio.Future[Told]] = []
 
 
@@ -95,16 +98,18 @@ class Schedule:
                     timer.cancel()
 
     def round(self, batch: int) -> list[Job]:
-        """Begin a round: the jobs that are due, and in questions that are asked anyway those that are due next."""
+        """Begin a round: the jobs that are due, and in questions that are asked anyway those that are due next. A round
+        may break off: first come those that were not asked after for longest, last those that are bad."""
         now = self._clock.monotonic()
         due = [job for job in self._jobs.values() if self._due(job) <= now or self._nearly(job, now)]
-        room = -len(due) % batch
-        if due and room:
+        listed = sum(not job.bad for job in due)
+        room = -listed % batch
+        if listed and room:
             asked = set(due)
-            others = (job for job in self._jobs.values() if job not in asked and not job.hinted)
+            others = (job for job in self._jobs.values() if not (job in asked or job.hinted or job.bad))
             due += heapq.nsmallest(room, others, key=_by_due)
         self._asked_at = now
-        return due
+        return sorted(due, key=_by_asked)
 
     def again(self, job: Job, asked_at: float, told: AtWork) -> None:
         """Say when a job that is still at work is asked after again."""
@@ -119,10 +124,15 @@ class Schedule:
             job.pause = min(self._most_pause, job.pause * GROWTH)
             job.due = asked_at + job.pause * self._chance.uniform(1 - JITTER, 1 + JITTER)
 
-    def later(self, job: Job, asked_at: float) -> None:
-        """What was said of one job cannot be read: that one waits."""
+    def later(self, job: Job, asked_at: float, pause: float | None = None) -> None:
+        """Nothing can be made of what was said of one job: that one waits, for `pause` where its upstream said so, and
+        from the second time on no shorter than it took to learn that."""
+        now = self._clock.monotonic()
         job.due = min(job.due, asked_at)
-        self.again(job, asked_at, AtWork())
+        self.again(job, asked_at, AtWork(pause))
+        if job.bad:
+            job.due = max(job.due, now + min(now - asked_at, MOST_FAILURE_PAUSE))
+        job.bad = True
 
     def answered(self) -> None:
         """A question was answered."""
@@ -146,3 +156,7 @@ class Schedule:
 
 def _by_due(job: Job) -> float:
     return job.due
+
+
+def _by_asked(job: Job) -> tuple[bool, float]:
+    return job.bad, job.asked_at

@@ -68,6 +68,18 @@ POWERSTORE = JobShape(
     follow="job_job_response",
     ends_at="estimated_completion_time",
 )
+
+
+def without(template: str, member: str) -> str:
+    """The same question without one member among those that it lists; "" where it lists none such."""
+    path, _, query = template.partition("?")
+    parts = [part.partition("=") for part in query.split("&")] if member else []
+    shorter = [(name, ",".join(word for word in value.split(",") if word != member)) for name, _, value in parts]
+    if all(value == before for (_, value), (_, _, before) in zip(shorter, parts, strict=True)):
+        return ""
+    return path + "?" + "&".join(f"{name}={value}" for name, value in shorter)
+
+
 SHAPES: Mapping[str, JobShape] = {
     "powerstore": POWERSTORE,
     # A hub answers a repeated submit with the job of the first: nothing has to be looked for.

@@ -7,20 +7,24 @@ Between the answer that names the job and the note lies nothing but the note; wh
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from adapters.http.jobs import Jobs
-from adapters.http.lost import Lost
+from adapters.http.lost import Lost, Search
 from adapters.http.note import Note
+from adapters.http.pace import Pace
+from adapters.http.question import Likeness
 from adapters.http.settings import HttpSettings
 from adapters.http.shape import JobShape
 from adapters.http.sign_in import SignInRefused
 from adapters.http.slots import Slot
-from adapters.http.told import Ended, Further, job_of, no_answer
+from adapters.http.told import Ended, Further, Told, job_of, no_answer, result_of
 from adapters.http.upstream import Upstream
-from adapters.http.wire import Answer, path_of, response_of, retry_after
+from adapters.http.wire import Answer, path_of, retry_after
 from hub.model.errors import StorageFailed
 from hub.ports.adapter import (
     AdapterContext,
@@ -45,14 +49,15 @@ class Submits:
     """The changes of one upstream."""
 
     def __init__(self, upstream: Upstream, shape: JobShape, settings: HttpSettings, ctx: AdapterContext) -> None:
-        self.jobs = Jobs(upstream, shape, settings, ctx.clock)
+        pace = Pace(ctx.clock, settings.requests_per_second)
+        self.jobs = Jobs(upstream, shape, settings, ctx.clock, pace)
         self._upstream = upstream
         self._shape = shape
         self._ctx = ctx
         self._answer = settings.answer.total_seconds()
         self._call_id = settings.call_id
         past = ctx if isinstance(ctx, RecallsCalls) else None
-        self._lost = Lost(upstream, shape, ctx.clock, settings.answer, past)
+        self._lost = Lost(upstream, shape, ctx.clock, settings.answer, past, pace)
 
     async def run(self) -> None:
         """Ask after the jobs, for as long as the adapter lives."""
@@ -66,27 +71,38 @@ class Submits:
         """Submit a change and return its result. Raises CallError."""
         change = _Change(self, req, prefix, self._ctx.clock.now())
         job: str | None = None
-        with self._lost.sending(change.question):
+        with self._lost.sending(change.likeness):
             answer = await self._answer_to(change)
             if answer is not None and answer.status == 202:
                 job = self._job(change, answer)
             if job is not None:
-                self._lost.owned.know(job)
-        if answer is None:
-            return await self._found(change, slot)
-        if answer.status != 202:
+                self._lost.owned.prove(job)
+        if job is not None:
+            assert answer is not None
+            return await self._taken(req, Note(job), slot, retry_after(answer.headers, self._ctx.clock.now()))
+        if answer is not None and answer.status != 202:
             # It was done at once, or it is refused: both are final, unless the upstream only has too much to do.
-            response = response_of(answer, self._ctx.clock.now())
+            response = result_of(answer, self._ctx.clock.now())
             if answer.status == 503:
                 response = replace(response, native={"retry_after": BUSY_PAUSE, **response.native})
             return response
-        if job is None:
-            job = await self._lost.find(change.question, change.sent_at, req.deadline)
-        return await self._taken(req, job, slot, retry_after(answer.headers, self._ctx.clock.now()))
+        with self._lost.searching(change.likeness) as search:
+            found = await self._became(change, search, repeats=answer is None)
+        return await self._goes_on(req, found, slot)
 
-    async def find(self, req: DeviceRequest, prefix: str, sent_at: datetime, slot: Slot) -> DeviceResponse:
-        """The result of a change whose answer was lost. Raises DeviceTimeout (MAYBE) where nobody can tell."""
-        return await self._found(_Change(self, req, prefix, sent_at), slot)
+    async def find(
+        self, req: DeviceRequest, prefix: str, sent_at: datetime, turn: Callable[[], Awaitable[Slot]]
+    ) -> DeviceResponse:
+        """The result of a change whose answer was lost; `turn`: a place among the requests to the device.
+        Raises DeviceTimeout (MAYBE) where nobody can tell."""
+        change = _Change(self, req, prefix, sent_at)
+        with ExitStack() as kept:
+            # Also while it stands in line: a job that another finds meanwhile may be its.
+            with self._lost.searching(change.likeness) as search:
+                with self._upstream.bound(req.deadline):
+                    slot = kept.enter_context(await turn())
+                found = await self._became(change, search, repeats=True)
+            return await self._goes_on(req, found, slot)
 
     async def _answer_to(self, change: _Change) -> Answer | None:
         """What the upstream says to a change; None where that is lost. Raises CallError when nothing was sent, or the
@@ -105,24 +121,35 @@ class Submits:
             raise NotConnected(error.detail, delivery=Delivery.NOT_SENT, retry_after=error.retry_after) from error
         return None if no_answer(self._shape, answer) else answer
 
-    async def _found(self, change: _Change, slot: Slot) -> DeviceResponse:
-        req, job = change.req, None
-        if self._shape.key:
-            answer = await self._lost.again(change.sent_at, req.deadline, lambda until: self._send(change, until))
+    async def _became(self, change: _Change, search: Search, *, repeats: bool) -> Note | DeviceResponse:
+        """What a change became: a job, or what it was answered with at once."""
+        deadline = change.req.deadline
+        if repeats and self._shape.key:
+            answer = await self._lost.again(change.sent_at, deadline, lambda until: self._send(change, until))
             if answer.status != 202:
-                return response_of(answer, self._ctx.clock.now())
+                return result_of(answer, self._ctx.clock.now())
             job = self._job(change, answer)
-        if job is None:
-            job = await self._lost.find(change.question, change.sent_at, req.deadline)
-        return await self._taken(req, job, slot)
+            if job is not None:
+                self._lost.owned.prove(job)
+                return Note(job)
+        return Note(await self._lost.find(search, change.sent_at, deadline), found=True)
+
+    async def _goes_on(self, req: DeviceRequest, became: Note | DeviceResponse, slot: Slot) -> DeviceResponse:
+        return became if isinstance(became, DeviceResponse) else await self._taken(req, became, slot)
 
     async def hold(self, call: str, kept: Note, deadline: float, first: float | None = None) -> DeviceResponse:
         """The result of a job that is noted, or of the last one that follows from it. `first`: in how many seconds it
         is worth asking."""
+        if not kept.found:
+            self._lost.owned.prove(kept.first)
+        with self._lost.owned.found(kept.first) if kept.found else nullcontext():
+            return await self._held(call, kept, deadline, first)
+
+    async def _held(self, call: str, kept: Note, deadline: float, first: float | None) -> DeviceResponse:
         while True:
             self._lost.owned.know(kept.job, *kept.before)
             if kept.result:
-                told = await self.jobs.result(kept.job, deadline)
+                told: Told = await self.jobs.results.fetch(kept.job, deadline)
             else:
                 told = await self.jobs.told(kept.job, deadline, first)
             if isinstance(told, Ended):
@@ -135,15 +162,14 @@ class Submits:
             deadline = await self._noted(call, kept, deadline)
 
     async def _taken(
-        self, req: DeviceRequest, job: str, slot: Slot, first: float | None = None
+        self, req: DeviceRequest, kept: Note, slot: Slot, first: float | None = None
     ) -> DeviceResponse:
         """The upstream holds the job: noted before anything else."""
-        self._lost.owned.know(job)
         # The lane goes on within the checkpoint, and shall find the slot free.
         slot.free()
-        kept = Note(job)
-        deadline = await self._noted(req.call_id, kept, req.deadline)
-        return await self.hold(req.call_id, kept, deadline, first)
+        with self._lost.owned.found(kept.first) if kept.found else nullcontext():
+            deadline = await self._noted(req.call_id, kept, req.deadline)
+            return await self._held(req.call_id, kept, deadline, first)
 
     async def _noted(self, call: str, kept: Note, deadline: float) -> float:
         """Note a job with its call; the deadline from then on. A disk that is full for a while loses no job that is
@@ -170,9 +196,9 @@ class Submits:
     def _job(self, change: _Change, answer: Answer) -> str | None:
         return job_of(self._shape, answer, self._upstream.url(change.path))
 
-    def question(self, method: str, prefix: str, target: str) -> str | None:
-        """What the job of a change is looked for by where its answer is lost."""
-        return self._lost.question(method, prefix, target)
+    def likeness(self, method: str, prefix: str, target: str) -> Likeness | None:
+        """What the job of a change is known by where its answer is lost."""
+        return self._lost.likeness(method, prefix, target)
 
     @property
     def query(self) -> str:
@@ -180,17 +206,23 @@ class Submits:
         return self._shape.query
 
     def health(self) -> dict[str, Any]:
-        """How many jobs are open, and what asking after them cost."""
-        return {"jobs": len(self.jobs), "polls": self.jobs.polls, "rounds": self.jobs.rounds}
+        """How many jobs are open, how many of them cannot be asked after, and what asking cost."""
+        jobs = self.jobs
+        return {"jobs": len(jobs), "failing": jobs.failing, "polls": jobs.polls, "rounds": jobs.rounds}
+
+    @property
+    def failing(self) -> bool:
+        """Whether the upstream answers, and there is nothing to be made of what it says of jobs."""
+        return self.jobs.failing > 0
 
 
 class _Change:
     """A change as it goes out. Raises BadRequest (NOT_SENT) for what is no target."""
 
-    __slots__ = ("path", "question", "req", "sent_at")
+    __slots__ = ("likeness", "path", "req", "sent_at")
 
     def __init__(self, submits: Submits, req: DeviceRequest, prefix: str, sent_at: datetime) -> None:
         self.req = req
         self.path = path_of(prefix, req.target, req.query, submits.query)
-        self.question = submits.question(req.method, prefix, req.target)
+        self.likeness = submits.likeness(req.method, prefix, req.target)
         self.sent_at = sent_at

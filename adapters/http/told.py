@@ -11,11 +11,14 @@ from typing import Any
 import orjson
 from yarl import URL
 
+from adapters.http.coding import UNREADABLE
 from adapters.http.shape import JobShape
 from adapters.http.wire import REFUSALS, REFUSED, Answer, response_of, retry_after
 from hub.ports.adapter import DeviceResponse
 
 MOST_ID = 1024
+OMITTED = "omitted"
+"""The member of `native` that says why a result is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +78,8 @@ def of_answer(shape: JobShape, answer: Answer, asked: URL, now: datetime) -> Tol
         return None if place is None else Further(place, result=True)
     if not 200 <= answer.status < 300:
         return None
-    if not answer.whole or not shape.state:
-        return Ended(response_of(answer, now))
+    if not shape.state:
+        return Ended(result_of(answer, now))
     row = loaded(answer.body)
     if not isinstance(row, dict):
         return None
@@ -85,6 +88,13 @@ def of_answer(shape: JobShape, answer: Answer, asked: URL, now: datetime) -> Tol
         return Ended(response_of(answer, now))
     told = of_row(shape, row, now)
     return AtWork(again) if isinstance(told, AtWork) and again is not None else told
+
+
+def result_of(answer: Answer, now: datetime) -> DeviceResponse:
+    """The answer that is the result of a job. One that cannot be read is the end all the same, and no failure."""
+    if not answer.whole and 200 <= answer.status < 300:
+        return DeviceResponse(answer.status, native={"status": answer.status, OMITTED: answer.lack})
+    return response_of(answer, now)
 
 
 def of_row(shape: JobShape, row: Mapping[str, Any], now: datetime) -> Told:
@@ -119,7 +129,7 @@ def of_row(shape: JobShape, row: Mapping[str, Any], now: datetime) -> Told:
         payload = json.dumps(body).encode()
     except RecursionError:
         # The job is over, and its result would be no other the next time.
-        return Ended(DeviceResponse(502, native={**native, "error": "RESULT_UNREADABLE"}))
+        return Ended(DeviceResponse(status, native={**native, OMITTED: UNREADABLE}))
     return Ended(DeviceResponse(status, payload, "application/json", native=native))
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +19,7 @@ import anyio
 from yarl import URL
 
 from adapters.http.breaker import Breaker
+from adapters.http.coding import Body
 from adapters.http.resolver import Resolver
 from adapters.http.settings import HttpSettings, UpstreamSettings
 from adapters.http.sign_in import SignIn
@@ -117,15 +119,27 @@ class Upstream:
 
     async def rest(self, until: float) -> None:
         """Wait to monotonic `until`. Raises NotConnected (MAYBE) when the hub stops."""
+        with self.bound(float("inf")):
+            await self._ctx.clock.sleep_until(until)
+
+    @contextmanager
+    def bound(self, until: float) -> Iterator[None]:
+        """A block that ends by monotonic `until`, then with DeviceTimeout (MAYBE), and with NotConnected (MAYBE) when
+        the hub stops."""
         if not self.stopping:
             with anyio.CancelScope() as scope:
+                guard = None if until == float("inf") else self._ctx.clock.call_at(until, scope.cancel)
                 self._scopes.add(scope)
                 try:
-                    await self._ctx.clock.sleep_until(until)
+                    yield
                     return
                 finally:
                     self._scopes.discard(scope)
-        raise NotConnected("the hub is stopping", delivery=Delivery.MAYBE)
+                    if guard is not None:
+                        guard.cancel()
+        if self.stopping:
+            raise NotConnected("the hub is stopping", delivery=Delivery.MAYBE)
+        raise DeviceTimeout("there was no turn in time", delivery=Delivery.MAYBE)
 
     async def look(self, until: float | None = None) -> None:
         """Ask for nothing, only to learn whether somebody answers, and what time it is there."""
@@ -174,8 +188,8 @@ class Upstream:
                 method, url, headers=headers, data=body or None, allow_redirects=False, trace_request_ctx=mark,
                 skip_auto_headers=("Content-Type",),
             ) as response:  # fmt: skip
-                content, whole = await self._read(response, self._more.max_answer if most is None else most)
-                answer = Answer(response.status, response.headers, content, whole)
+                content, lack = await self._read(response, self._more.max_answer if most is None else most)
+                answer = Answer(response.status, response.headers, content, lack)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             self.breaker.failed()
             told = type(error).__name__
@@ -187,20 +201,14 @@ class Upstream:
         self.skew = self.skew if ahead is None else ahead
         return answer
 
-    async def _read(self, response: aiohttp.ClientResponse, most: int) -> tuple[bytes, bool]:
-        """The body, if it is one that may be read; else its connection is given up."""
-        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            response.close()
-            return b"", False
-        got = bytearray()
-        while True:
-            chunk = await response.content.read(64 * 1024)
-            if not chunk:
-                return bytes(got), True
-            got += chunk
-            if len(got) > most:
+    async def _read(self, response: aiohttp.ClientResponse, most: int) -> tuple[bytes, str]:
+        """The body, or what is missing of it; what is not read to its end costs its connection."""
+        body = Body(response.headers.get("Content-Encoding", ""), most)
+        while chunk := await response.content.read(64 * 1024):
+            if not body.add(chunk):
                 response.close()
-                return b"", False
+                break
+        return body.content(), body.lack
 
     def _went(self) -> None:
         self._changed(self)
@@ -215,7 +223,7 @@ class Upstream:
                 try:
                     await self.look()
                 except (Unreachable, NotConnected, DeviceTimeout):
-                    continue  # it is counted where it failed
+                    self.breaker.looked_in_vain()
 
     def _trust(self) -> Any:
         tls = self.settings.tls

@@ -29,13 +29,18 @@ _CONTENT_TYPE = re.compile(r"[!-~]+(?: [!-~]+)*", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: the whole of it. Header names are looked up without regard to case. `whole` is False where the
-    body was longer than may be read, or came in a coding that was not asked for; it is empty then."""
+    """What came back: the whole of it. Header names are looked up without regard to case. `lack` is the word for why
+    the body is missing: it was longer than may be read, or came in a coding that cannot be."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes = b""
-    whole: bool = True
+    lack: str = ""
+
+    @property
+    def whole(self) -> bool:
+        """Whether the body is there."""
+        return not self.lack
 
 
 def path_of(prefix: str, target: str, query: Iterable[tuple[str, str]] = (), more: str = "") -> str:
@@ -69,7 +74,7 @@ def response_of(answer: Answer, now: datetime) -> DeviceResponse:
     if answer.status in REFUSALS:
         return DeviceResponse(503, native={**native, "error": REFUSED})
     if not answer.whole:
-        native["error"] = "ANSWER_TOO_LARGE"
+        native["error"] = answer.lack
         return DeviceResponse(502, native=native)
     if not 200 <= answer.status < 300 and not 400 <= answer.status < 600:
         native["error"] = "REDIRECTED"

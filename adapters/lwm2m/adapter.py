@@ -89,7 +89,7 @@ class LwM2MAdapter:
         parts, self._parts = self._parts, None
         if parts is None:
             return
-        parts.exchanges.fail(lambda: NotConnected("the hub is stopping", delivery=Delivery.MAYBE))
+        parts.exchanges.fail(lambda delivery: NotConnected("the hub is stopping", delivery=delivery))
         parts.doors.close()
         await parts.stop()
 
@@ -110,13 +110,16 @@ class LwM2MAdapter:
             raise NotConnected("the device is not there", delivery=Delivery.NOT_SENT)
         if req.deadline <= parts.clock.monotonic():
             raise DeviceTimeout("the deadline is past", delivery=Delivery.NOT_SENT)
-        if registration.free <= 0 or len(parts.exchanges) >= self._settings.total:
+        if registration.free <= 0:
             registration.asked = True
             raise Busy("the device works on a call", delivery=Delivery.NOT_SENT)
+        if not parts.room.free(req.device):
+            raise Busy("too many calls are under way", delivery=Delivery.NOT_SENT)
         if req.options.get("no_response"):
             parts.transfers.tell(registration, wanted.code, *parts.formats.unanswered(registration, wanted))
             return DeviceResponse(200, native={"sent": True})
         registration.open += 1
+        parts.room.take()
         owner = Owner(req.device, req.call_id)
         told: Mapping[str, str] = {}
         try:
@@ -133,6 +136,7 @@ class LwM2MAdapter:
             raise
         finally:
             registration.done()
+            parts.room.give()
         response = response_of(answer, wanted)
         return replace(response, native={**response.native, **told}) if told else response
 
@@ -161,10 +165,10 @@ class LwM2MAdapter:
         registration = None if parts is None else parts.registry.at(device)
         if parts is None or registration is None or registration.asleep:
             return 0
-        free = registration.free
-        if free <= 0:
+        if registration.free <= 0:
             registration.asked = True
-        return max(0, min(free, self._settings.total - len(parts.exchanges)))
+            return 0
+        return min(registration.free, parts.room.free(device))
 
     def expel(self, device: str) -> None:
         """Forget the registration of a device that the hub does not have any more."""

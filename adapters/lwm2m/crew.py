@@ -8,16 +8,24 @@ from typing import Any
 
 from hub.ports.adapter import AdapterContext
 
+MOST_TASKS = 2000
+
 
 class Crew:
-    """Tasks of the hub that the adapter can count and end."""
+    """Tasks of the hub that the adapter can count and end. Whoever spawns at a stranger's word looks at `full`."""
 
-    def __init__(self, ctx: AdapterContext) -> None:
+    def __init__(self, ctx: AdapterContext, most: int = MOST_TASKS) -> None:
         self._ctx = ctx
+        self._most = most
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         return len(self._tasks)
+
+    @property
+    def full(self) -> bool:
+        """Whether there are as many as there should be."""
+        return len(self._tasks) >= self._most
 
     def spawn(self, coro: Coroutine[Any, Any, None], name: str) -> None:
         """Run it until it ends or `stop` is called; a failure is logged by the hub."""

@@ -65,6 +65,11 @@ class Exchange:
         self.wait = 0.0
         self.alarm: Alarm | None = None
 
+    @property
+    def delivery(self) -> Delivery:
+        """What is known of the request while there is no answer."""
+        return Delivery.DELIVERED if self.acknowledged else Delivery.MAYBE
+
 
 class Exchanges:
     """All requests under way, found by token and by message id."""
@@ -147,12 +152,13 @@ class Exchanges:
         self._ended.pop(message.token)
         return found[1]
 
-    def fail(self, error: Callable[[], CallError], device: str | None = None) -> None:
-        """End all exchanges, or those with one device. An answer that comes all the same is found by `late`."""
+    def fail(self, error: Callable[[Delivery], CallError], device: str | None = None) -> None:
+        """End all exchanges, or those with one device, each with an `error` made of what is known of its delivery. An
+        answer that comes all the same is found by `late`."""
         for exchange in list(self._by_token.values()):
             if device in (None, exchange.owner.device) and not exchange.answer.done():
                 self._ended.put(exchange.token, (exchange.peer, exchange.owner), self._clock.monotonic())
-                self._fail(exchange, error())
+                self._fail(exchange, error(exchange.delivery))
 
     def _heard_empty(self, message: Message, peer: Peer) -> bool:
         exchange = self._by_mid.get((peer, message.mid))
@@ -176,9 +182,8 @@ class Exchanges:
             return
         now = self._clock.monotonic()
         if now >= exchange.deadline or exchange.acknowledged or exchange.sent > MAX_RETRANSMIT:
-            delivery = Delivery.DELIVERED if exchange.acknowledged else Delivery.MAYBE
             self._ended.put(exchange.token, (exchange.peer, exchange.owner), now)
-            self._fail(exchange, DeviceTimeout("no answer", delivery=delivery))
+            self._fail(exchange, DeviceTimeout("no answer", delivery=exchange.delivery))
             return
         exchange.sent += 1
         exchange.wait *= 2

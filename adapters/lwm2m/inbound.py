@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 from adapters.lwm2m import codec
 from adapters.lwm2m.codec import ACK, CON, EMPTY, NON, RST, Malformed, Message, decode, encode
@@ -24,7 +25,10 @@ from adapters.lwm2m.server import Server
 from hub.ports.adapter import AdapterContext, DeviceEvent, EventKind
 
 MOST_RECEIPTS = 16_384
-MOST_TASKS = 2000
+Receipt = tuple[Any, ...]
+"""What a datagram is known by when it comes again: from where, its message id, a digest of all of it. A device that
+began anew may use an id again, and then says something else."""
+
 _PENDING = b""
 _NOTHING = b"\0"
 
@@ -32,15 +36,17 @@ log = logging.getLogger("hub.adapter.lwm2m")
 
 
 class Inbound:
-    """Sorts what comes. `send` is the way back; `identity` says who a peer has proved to be."""
+    """Sorts what comes. `send` is the way back; `identity` says who a peer has proved to be. What is asked of the hub
+    and what is told to it have a crew each, so that neither takes the other's place."""
 
     def __init__(
-        self, ctx: AdapterContext, crew: Crew, registry: Registry, registrar: Registrar, exchanges: Exchanges,
-        notifications: Notifications, server: Server, send: Callable[[bytes, Peer], None],
+        self, ctx: AdapterContext, asked: Crew, told: Crew, registry: Registry, registrar: Registrar,
+        exchanges: Exchanges, notifications: Notifications, server: Server, send: Callable[[bytes, Peer], None],
         identity: Callable[[Peer], str | None],
     ) -> None:
         self._ctx = ctx
-        self._crew = crew
+        self._asked = asked
+        self._told = told
         self._registry = registry
         self._registrar = registrar
         self._exchanges = exchanges
@@ -48,7 +54,7 @@ class Inbound:
         self._server = server
         self._send = send
         self._identity = identity
-        self._receipts: Generations[Peer, bytes] = Generations(EXCHANGE_LIFETIME, MOST_RECEIPTS)
+        self._receipts: Generations[Receipt, bytes] = Generations(EXCHANGE_LIFETIME, MOST_RECEIPTS)
         self._mid = int(ctx.clock.now().timestamp() * 200) & 0xFFFF
         self.malformed = 0
         self.shed = 0
@@ -62,7 +68,7 @@ class Inbound:
             if error.kind == CON and error.mid is not None:
                 self._send(encode(Message(RST, EMPTY, error.mid)), peer)
             return
-        registration = self._registry.from_peer(peer) or self._moved(peer)
+        registration = self._whose(peer)
         code = message.code
         if registration is not None and not 0 < code < 0x20:
             self._registrar.heard(registration)
@@ -72,38 +78,40 @@ class Inbound:
             elif message.kind != NON:
                 self._exchanges.heard(message, peer)
         elif code < 0x20:
-            self._request(message, peer)
+            self._request(message, peer, (*peer, message.mid, hash(data)))
         elif code >> 5 in (2, 4, 5):
-            self._response(message, peer)
+            self._response(message, peer, (*peer, message.mid, hash(data)))
         elif message.kind == CON:
             self._reset(message, peer)
 
-    def _moved(self, peer: Peer) -> Registration | None:
-        """Whose session this is, where the device has a new one; from now on it is there."""
+    def _whose(self, peer: Peer) -> Registration | None:
+        """The registration that messages from there belong to. A device with a new session is there from now on."""
         identity = self._identity(peer)
-        registration = None if identity is None else self._registry.of_identity(identity)
+        registration = self._registry.from_peer(peer)
+        if identity is None or (registration is not None and registration.identity == identity):
+            return registration
+        registration = self._registry.of_identity(identity)
         if registration is not None:
-            self._registry.move(registration, peer)
+            self._registrar.relocate(registration, peer)
         return registration
 
     # -- requests -------------------------------------------------------------------------------
 
-    def _request(self, message: Message, peer: Peer) -> None:
+    def _request(self, message: Message, peer: Peer, receipt: Receipt) -> None:
         if message.kind not in (CON, NON):
             return
-        key = (*peer, message.mid)
-        seen = self._receipts.get(key)
+        seen = self._receipts.get(receipt)
         if seen is not None:
             if seen not in (_PENDING, _NOTHING):
                 self._send(seen, peer)
             return
-        if len(self._crew) >= MOST_TASKS:
+        if self._asked.full:
             self.shed += 1
             return  # a client that waits for an answer asks again
-        self._receipts.put(key, _PENDING, self._ctx.clock.monotonic())
-        self._crew.spawn(self._serve(message, peer), "request")
+        self._receipts.put(receipt, _PENDING, self._ctx.clock.monotonic())
+        self._asked.spawn(self._serve(message, peer, receipt), "request")
 
-    async def _serve(self, message: Message, peer: Peer) -> None:
+    async def _serve(self, message: Message, peer: Peer, receipt: Receipt) -> None:
         try:
             reply = await self._server.answer(message, peer, self._identity(peer))
         except Exception:
@@ -115,22 +123,22 @@ class Inbound:
         else:
             kind, mid = NON, self._next_mid()
         answer = encode(Message(kind, reply.code, mid, message.token, reply.options, reply.payload))
-        self._receipts.change((*peer, message.mid), answer)
+        self._receipts.change(receipt, answer)
         self._send(answer, peer)
         # The answer is on its way first: many clients take no request before it.
         if reply.awake is not None:
             self._registrar.awake(reply.awake)
-        elif (registration := self._registry.from_peer(peer)) is not None:
+        elif (registration := self._whose(peer)) is not None:
             self._registrar.heard(registration)
 
     # -- answers and notifications --------------------------------------------------------------
 
-    def _response(self, message: Message, peer: Peer) -> None:
+    def _response(self, message: Message, peer: Peer, receipt: Receipt) -> None:
         confirmable = message.kind == CON
         if message.kind == RST:
             return
         if confirmable:
-            seen = self._receipts.get((*peer, message.mid))
+            seen = self._receipts.get(receipt)
             if seen is not None:
                 if seen != _PENDING:
                     self._send(seen, peer)
@@ -138,7 +146,7 @@ class Inbound:
         if self._exchanges.heard(message, peer):
             self._notifications.begun(message)
             if confirmable:
-                self._acknowledge(message, peer)
+                self._acknowledge(message, peer, receipt)
             return
         watched = self._registry.watched(message.token)
         if watched is not None and not self._exchanges.is_open(message.token):
@@ -147,16 +155,16 @@ class Inbound:
                 return
             if not confirmable:
                 self._notifications.heard(registration, observed, message, peer)
-            elif len(self._crew) < MOST_TASKS:
-                self._receipts.put((*peer, message.mid), _PENDING, self._ctx.clock.monotonic())
-                self._crew.spawn(self._keep(registration.location, message, peer), "notification")
+            elif not self._told.full:
+                self._receipts.put(receipt, _PENDING, self._ctx.clock.monotonic())
+                self._told.spawn(self._keep(registration.location, message, peer, receipt), "notification")
             else:
                 self.shed += 1
             return
         owner = self._exchanges.late(message, peer)
         if owner is not None:
             if confirmable:
-                self._acknowledge(message, peer)
+                self._acknowledge(message, peer, receipt)
             if owner.call_id is not None and message.code != codec.CONTINUE:
                 now = self._ctx.clock.monotonic()
                 attrs = {"call_id": owner.call_id, "response": response_of(message)}
@@ -167,22 +175,22 @@ class Inbound:
         if confirmable or (message.kind == NON and message.first(OBSERVE) is not None):
             self._reset(message, peer)
 
-    async def _keep(self, location: str, message: Message, peer: Peer) -> None:
+    async def _keep(self, location: str, message: Message, peer: Peer, receipt: Receipt) -> None:
         """Give a confirmable notification to the hub, then acknowledge it; if that fails, let it come again."""
         watched = self._registry.watched(message.token)
         kept = False
         if watched is not None and watched[0].location == location:
             kept = await self._notifications.accept(*watched, message, peer)
         if kept:
-            self._acknowledge(message, peer)
+            self._acknowledge(message, peer, receipt)
         else:
-            self._receipts.pop((*peer, message.mid))
+            self._receipts.pop(receipt)
 
     # -- small change ---------------------------------------------------------------------------
 
-    def _acknowledge(self, message: Message, peer: Peer) -> None:
+    def _acknowledge(self, message: Message, peer: Peer, receipt: Receipt) -> None:
         answer = encode(Message(ACK, EMPTY, message.mid))
-        self._receipts.put((*peer, message.mid), answer, self._ctx.clock.monotonic())
+        self._receipts.put(receipt, answer, self._ctx.clock.monotonic())
         self._send(answer, peer)
 
     def _reset(self, message: Message, peer: Peer) -> None:

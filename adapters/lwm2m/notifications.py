@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from adapters.lwm2m import codec
 from adapters.lwm2m.block import block_of
@@ -20,7 +20,19 @@ from adapters.lwm2m.response import response_of
 from hub.model.errors import HubError
 from hub.ports.adapter import AdapterContext, CallError, DeviceEvent, EventKind
 
+MOST_READ = 500
+"""How many observations may have a long notification read at a time."""
+
 log = logging.getLogger("hub.adapter.lwm2m")
+
+
+class _First(NamedTuple):
+    """The first block of a long notification, and what is to be told when all of it is there."""
+
+    registration: Registration
+    observed: Observed
+    message: Message
+    event: DeviceEvent
 
 
 class Reads(Protocol):
@@ -30,18 +42,22 @@ class Reads(Protocol):
 
 
 class Notifications:
-    """Judges notifications by their freshness. `ended` is told of observations that a device ended."""
+    """Judges notifications by their freshness. `ended` is told of observations that a device ended, `relocate` of
+    devices that are believed to be elsewhere."""
 
     def __init__(
-        self, ctx: AdapterContext, crew: Crew, registry: Registry, read_rest: Reads,
-        ended: Callable[[Registration], None], follow_address: bool,
+        self, ctx: AdapterContext, crew: Crew, read_rest: Reads, registry: Registry,
+        ended: Callable[[Registration], None], relocate: Callable[[Registration, Peer], None], follow_address: bool,
     ) -> None:
         self._ctx = ctx
         self._crew = crew
         self._registry = registry
         self._read_rest = read_rest
         self._ended = ended
+        self._relocate = relocate
         self._follow_address = follow_address
+        # What is read for each observation is followed by the newest that came meanwhile, and by no other.
+        self._reading: dict[bytes, _First | None] = {}
         self.shed = 0
         self.stale = 0
 
@@ -61,7 +77,7 @@ class Notifications:
     def heard(self, registration: Registration, observed: Observed, message: Message, peer: Peer) -> None:
         """A notification that waits for no acknowledgement; the hub may shed it."""
         if _incomplete(message):
-            self._crew.spawn(self._accept_later(registration, observed, message, peer), "notification")
+            self._accept_later(registration, observed, message, peer)
             return
         event = self._event(registration, observed, message, peer)
         if event is not None and not self._ctx.emit(event):
@@ -72,8 +88,7 @@ class Notifications:
         """A notification that is acknowledged when this returns True: when the hub holds it, or need not."""
         if _incomplete(message):
             # The device may take no request before its acknowledgement, so that cannot wait for the rest.
-            self._crew.spawn(self._accept_later(registration, observed, message, peer), "notification")
-            return True
+            return self._accept_later(registration, observed, message, peer)
         before = observed.last, observed.last_at, observed.last_mid
         event = self._event(registration, observed, message, peer)
         if event is not None:
@@ -87,18 +102,40 @@ class Notifications:
         self._end_if_last(registration, observed, message)
         return True
 
-    async def _accept_later(
-        self, registration: Registration, observed: Observed, message: Message, peer: Peer
-    ) -> None:
+    def _accept_later(self, registration: Registration, observed: Observed, message: Message, peer: Peer) -> bool:
+        """Have the rest of it read; False where too many are read already and it is to come again."""
+        if observed.token not in self._reading and len(self._reading) >= MOST_READ:
+            self.shed += 1
+            return False
         event = self._event(registration, observed, message, peer)
         if event is None:
-            return
+            return True
+        first = _First(registration, observed, message, event)
+        if observed.token in self._reading:
+            self.shed += self._reading[observed.token] is not None
+            self._reading[observed.token] = first
+        else:
+            self._reading[observed.token] = None
+            self._crew.spawn(self._read(first), "notification")
+        return True
+
+    async def _read(self, first: _First) -> None:
+        token = first.observed.token
         try:
-            whole = await self._read_rest(registration, observed, message)
-            await self._ctx.accept(replace(event, payload=whole.payload))
+            following: _First | None = first
+            while following is not None:
+                await self._read_one(following)
+                following, self._reading[token] = self._reading[token], None
+        finally:
+            del self._reading[token]
+
+    async def _read_one(self, first: _First) -> None:
+        try:
+            whole = await self._read_rest(first.registration, first.observed, first.message)
+            await self._ctx.accept(replace(first.event, payload=whole.payload))
         except (CallError, HubError) as error:
             self.shed += 1
-            log.info("a notification of %s could not be read whole: %s", observed.spec.target, error)
+            log.info("a notification of %s could not be read whole: %s", first.observed.spec.target, error)
 
     def _event(
         self, registration: Registration, observed: Observed, message: Message, peer: Peer
@@ -113,7 +150,7 @@ class Notifications:
             return None
         if peer != registration.peer and (self._follow_address or registration.identity is not None):
             # With DTLS the session proves that it is the device; without, only a setting makes us believe it.
-            self._registry.move(registration, peer)
+            self._relocate(registration, peer)
         response = response_of(message)
         return DeviceEvent(
             EventKind.NOTIFICATION, registration.address, now, target=observed.spec.target, payload=message.payload,

@@ -7,7 +7,7 @@ import secrets
 
 from adapters.lwm2m.codec import Message, Options
 from adapters.lwm2m.crew import Crew
-from adapters.lwm2m.exchange import Exchanges, Owner
+from adapters.lwm2m.exchange import Owner
 from adapters.lwm2m.memory import remembered
 from adapters.lwm2m.observe import Observed
 from adapters.lwm2m.operation import Operation, operation
@@ -15,6 +15,7 @@ from adapters.lwm2m.option import OBSERVE, uint
 from adapters.lwm2m.registration import Registration
 from adapters.lwm2m.registry import Registry
 from adapters.lwm2m.response import response_of
+from adapters.lwm2m.share import Share
 from adapters.lwm2m.transfer import TOKEN, Transfers
 from hub.model.errors import HubError
 from hub.ports.abilities import Remembers
@@ -42,13 +43,13 @@ class Observing:
     """Starts and stops observations; what they report is notifications.py."""
 
     def __init__(
-        self, ctx: AdapterContext, crew: Crew, registry: Registry, exchanges: Exchanges, transfers: Transfers
+        self, ctx: AdapterContext, crew: Crew, registry: Registry, transfers: Transfers, share: Share
     ) -> None:
         self._ctx = ctx
         self._crew = crew
         self._registry = registry
-        self._exchanges = exchanges
         self._transfers = transfers
+        self._share = share
 
     async def observe(
         self, registration: Registration, spec: ObserveSpec, deadline: float
@@ -62,7 +63,7 @@ class Observing:
         attributes = None
         if spec.params:
             attributes = operation(_request(spec, deadline, "PUT"), registration.root)
-        await registration.turn(self._ctx.clock, deadline)
+        await self._turn(registration, deadline)
         try:
             if attributes is not None:
                 answer = await self._ask(registration, attributes, list(attributes.options), deadline, None)
@@ -82,7 +83,7 @@ class Observing:
                     self._registry.watch(registration, known)
                 raise
         finally:
-            self.give_back(registration)
+            self._give_back(registration)
         if known is not None:
             known.active = False
         if not registration.alive:
@@ -101,30 +102,41 @@ class Observing:
         """The whole of a notification whose first block is there. Raises CallError."""
         deadline = self._ctx.clock.monotonic() + REST_TIME
         wanted = operation(_request(observed.spec, deadline, "GET"), registration.root)
-        await registration.turn(self._ctx.clock, deadline)
+        await self._turn(registration, deadline)
         try:
             owner = Owner(registration.address)
             return await self._transfers.rest(
                 registration, wanted.code, wanted.options, b"", first, deadline, owner
             )
         finally:
-            self.give_back(registration)
+            self._give_back(registration)
 
     def ended(self, registration: Registration) -> None:
         """The device ended an observation: remember that it did."""
         self._crew.spawn(self._remember(registration), "remember")
 
-    def give_back(self, registration: Registration) -> None:
+    async def _turn(self, registration: Registration, deadline: float) -> None:
+        """Take a place in what the adapter may ask by itself, then a slot of the device. Raises Busy (NOT_SENT)."""
+        await self._share.take(deadline)
+        try:
+            await registration.turn(self._ctx.clock, deadline)
+        except BaseException:
+            self._share.give()
+            raise
+
+    def _give_back(self, registration: Registration) -> None:
         """A slot is free that no call of the hub had: tell the hub, if it asked meanwhile."""
+        self._share.give()
         registration.done()
         if registration.asked and registration.free > 0 and not registration.asleep:
             self.woken(registration)
 
-    def woken(self, registration: Registration) -> None:
-        """Have the hub look again at what waits for the device."""
+    def woken(self, registration: Registration) -> bool:
+        """Have the hub look again at what waits for the device; False where it could not be told."""
         registration.asked = False
-        if registration.alive:
-            self._ctx.emit(DeviceEvent(EventKind.AWAKE, registration.address, self._ctx.clock.monotonic()))
+        return not registration.alive or self._ctx.emit(
+            DeviceEvent(EventKind.AWAKE, registration.address, self._ctx.clock.monotonic())
+        )
 
     async def stop(self, observed: Observed) -> None:
         """Forget it, then tell the device; where that fails, its next notification is answered with RST."""
@@ -142,11 +154,11 @@ class Observing:
         wanted = operation(_request(observed.spec, deadline, "GET"), registration.root)
         options: Options = sorted([*wanted.options, (OBSERVE, uint(1))], key=lambda option: option[0])
         try:
-            await registration.turn(self._ctx.clock, deadline)
+            await self._turn(registration, deadline)
             try:
                 await self._ask(registration, wanted, options, deadline, observed.token)
             finally:
-                self.give_back(registration)
+                self._give_back(registration)
         except CallError as error:
             log.info("cancelling the observation of %s: %s", observed.spec.target, error)
 

@@ -9,27 +9,27 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import anyio.lowlevel
+
 from adapters.lwm2m import codec
+from adapters.lwm2m.announced import Announced, OtherVersion, Senseless, announced, grace, renewed
 from adapters.lwm2m.codec import Options
 from adapters.lwm2m.crew import Crew
 from adapters.lwm2m.exchange import EXCHANGE_LIFETIME, Peer
 from adapters.lwm2m.generations import Generations
-from adapters.lwm2m.link import Offer, offer
 from adapters.lwm2m.memory import remembered
 from adapters.lwm2m.option import LOCATION_PATH, MAX_AGE, uint
 from adapters.lwm2m.queues import Queues
-from adapters.lwm2m.registration import Registration
+from adapters.lwm2m.registration import Registration, Terms
 from adapters.lwm2m.registry import Registry
 from adapters.lwm2m.settings import LwM2MSettings
 from adapters.lwm2m.throttle import Throttle
 from adapters.lwm2m.wheel import Wheel
-from hub.model.errors import HubError, UnknownDevice
+from hub.model.errors import HubError, NotTaken, UnknownDevice
 from hub.ports.adapter import AdapterContext, Admission, AdmissionRefused, DeviceEvent, EventKind
 
-MAX_LIFETIME = (1 << 31) - 1
-MAX_NAME = 255
 MOST_DEPARTED = 16_384
-_GRACE_SHARE, _GRACE_MOST = 0.1, 30.0
+AT_ONCE = 100
 
 log = logging.getLogger("hub.adapter.lwm2m")
 
@@ -57,8 +57,12 @@ class Registrar:
         self._registry = registry
         self._settings = settings
         self._queues = Queues()
-        self._throttle = Throttle(
-            settings.registrations_per_second, settings.registration_burst, settings.registrations_per_device
+        # Whoever proves who he is has a budget of his own: nobody can use it up by his name.
+        self._claimed, self._proved = (
+            Throttle(
+                settings.registrations_per_second, settings.registration_burst, settings.registrations_per_device
+            )
+            for _ in range(2)
         )
         self.expiries: Wheel[Registration] = Wheel(ctx.clock, self._expiry)
         self.naps: Wheel[Registration] = Wheel(ctx.clock, self._nap)
@@ -76,32 +80,26 @@ class Registrar:
         self, query: list[tuple[str, str]], body: bytes, peer: Peer, identity: str | None
     ) -> Reply:
         """A device comes, or comes again."""
-        asked = dict(reversed(query))
-        name = asked.get("ep") or identity or ""
-        if not name or len(name) > MAX_NAME or not name.isprintable():
-            return Reply(codec.BAD_REQUEST, payload=b"ep is needed")
-        if asked.get("lwm2m", "1.0").partition(".")[0] != "1":
-            return Reply(codec.PRECONDITION_FAILED, payload=b"only LwM2M 1.x")
-        lifetime = _lifetime(asked.get("lt"), 86400)
-        offered = _offer(body)
-        if lifetime is None or offered is None:
-            return Reply(codec.BAD_REQUEST, payload=b"lt or links")
-        wait = self._throttle.wait(name, self._ctx.clock.monotonic())
+        try:
+            said = announced(query, body, identity)
+        except OtherVersion as error:
+            return Reply(codec.PRECONDITION_FAILED, payload=str(error).encode())
+        except Senseless as error:
+            return Reply(codec.BAD_REQUEST, payload=str(error).encode())
+        throttle, who = (self._claimed, said.name) if identity is None else (self._proved, identity)
+        wait = throttle.wait(who, self._ctx.clock.monotonic())
         if wait:
             self.refused += 1
-            code = codec.TOO_MANY_REQUESTS if self._throttle.blames(name) else codec.SERVICE_UNAVAILABLE
+            code = codec.TOO_MANY_REQUESTS if throttle.blames(who) else codec.SERVICE_UNAVAILABLE
             return Reply(code, ((MAX_AGE, uint(int(wait) + 1)),))
-        admission = await self._admit(name, identity)
+        admission = await self._admit(said.name, identity)
         if admission is None:
             self.refused += 1
             return Reply(codec.FORBIDDEN)
         async with self._queues.of(admission.address):
-            return await self._registered(name, asked, lifetime, offered, peer, identity, admission)
+            return await self._registered(said, peer, identity, admission)
 
-    async def _registered(
-        self, name: str, asked: dict[str, str], lifetime: int, offered: Offer, peer: Peer, identity: str | None,
-        admission: Admission,
-    ) -> Reply:
+    async def _registered(self, said: Announced, peer: Peer, identity: str | None, admission: Admission) -> Reply:
         older = self._registry.at(admission.address)
         if older is None and len(self._registry) >= self._settings.devices:
             return Reply(codec.SERVICE_UNAVAILABLE, ((MAX_AGE, uint(60)),))
@@ -111,36 +109,40 @@ class Registrar:
             return Reply(codec.FORBIDDEN)
         clock = self._ctx.clock
         registration = Registration(
-            name, admission.address, self._registry.new_location(), peer, identity, self._settings.inflight, clock.now()
+            said.name, admission.address, self._registry.new_location(), peer, identity, self._settings.inflight,
+            clock.now(),
         )
-        registration.lifetime = lifetime
-        registration.version = asked.get("lwm2m", "1.0")
-        registration.queue = "Q" in asked.get("b", "U") or "Q" in asked
-        registration.root = offered.root
+        registration.version = said.version
         registration.heard = clock.monotonic()
-        registration.expires = registration.heard + lifetime + _grace(lifetime)
+        expires = registration.heard + said.lifetime + grace(said.lifetime)
+        registration.terms = Terms(expires, said.lifetime, said.queue, said.offer.root)
         attrs = self._attrs(registration) | {
-            "links": offered.resources, "type": asked.get("et") or None, "name": name,
+            "links": said.offer.resources, "type": said.type, "name": said.name,
             "id": admission.device_id, "boot": registration.location,
         }
         # In place before the hub hears of it, because the hub acts on it at once; held until the device knows.
         registration.held = True
         self._forget(older, moved=older is not None and older.peer != peer)
         registration.mids = self._used.pop(registration.address) or registration.mids
-        self._registry.add(registration)
+        if older is not None and older.peer == peer and older.beside is not older:
+            registration.stand_beside(older)
+        taken = False
         try:
+            self._registry.add(registration)
             await self._ctx.accept(
                 DeviceEvent(EventKind.REGISTERED, registration.address, registration.heard, attrs=attrs)
             )
-        except UnknownDevice:
-            # The hub would not have it: nobody declared it, or its name is that of another device.
+            taken = True
+        except (UnknownDevice, NotTaken):
+            # The hub will not have it: nobody declared it, its name is that of another device or can be no id.
             self.refused += 1
-            self._forget(registration, moved=True)
             return Reply(codec.FORBIDDEN)
         except HubError as error:
             log.warning("a registration could not be taken: %s", error)
-            self._forget(registration, moved=True)
             return Reply(codec.SERVICE_UNAVAILABLE, ((MAX_AGE, uint(30)),))
+        finally:
+            if not taken:
+                self._forget(registration, moved=True)
         self.watch(registration)
         location: Options = [(LOCATION_PATH, b"rd"), (LOCATION_PATH, registration.location.encode())]
         return Reply(codec.CREATED, tuple(location), awake=registration)
@@ -152,40 +154,36 @@ class Registrar:
         registration = self._registry.located(location)
         if registration is None or registration.identity != identity:
             return Reply(codec.NOT_FOUND)
-        asked = dict(reversed(query))
-        lifetime = _lifetime(asked.get("lt"), registration.lifetime)
-        offered = _offer(body) if body else None
-        if lifetime is None or (body and offered is None):
-            return Reply(codec.BAD_REQUEST, payload=b"lt or links")
+        try:
+            said = renewed(query, body)
+        except Senseless as error:
+            return Reply(codec.BAD_REQUEST, payload=str(error).encode())
         async with self._queues.of(registration.address):
             if not registration.alive:
                 return Reply(codec.NOT_FOUND)
-            now = self._ctx.clock.monotonic()
-            registration.heard = now
-            was = registration.expires, registration.lifetime, registration.queue, registration.root
-            registration.lifetime = lifetime
-            registration.expires = now + lifetime + _grace(lifetime)
-            if "b" in asked or "Q" in asked:
-                registration.queue = "Q" in asked.get("b", "") or "Q" in asked
-            if offered is not None:
-                registration.root = offered.root or registration.root
+            now = registration.heard = self._ctx.clock.monotonic()
             if registration.peer != peer:
                 # The location is a secret of the device: whoever knows it says where it is.
-                self._moved(registration)
-                self._registry.move(registration, peer)
-            attrs = self._attrs(registration) | ({} if offered is None else {"links": offered.resources})
+                self.relocate(registration, peer)
+            elif self._registry.from_peer(peer) is not registration:
+                self._registry.move(registration, peer)  # back from where another one was meanwhile
+            before, taken = registration.terms, False
             registration.held = True
             try:
+                registration.terms = before.renewed(said, now)
+                attrs = self._attrs(registration) | ({} if said.offer is None else {"links": said.offer.resources})
                 await self._ctx.accept(DeviceEvent(EventKind.UPDATED, registration.address, now, attrs=attrs))
+                taken = True
             except UnknownDevice:
                 self._forget(registration, moved=True)
                 return Reply(codec.NOT_FOUND)
             except HubError as error:
                 log.warning("an update could not be taken: %s", error)
-                registration.expires, registration.lifetime, registration.queue, registration.root = was
-                registration.held = False
-                registration.wake()
                 return Reply(codec.SERVICE_UNAVAILABLE, ((MAX_AGE, uint(30)),))
+            finally:
+                if not taken:
+                    registration.terms, registration.held = before, False
+                    registration.wake()
             self.watch(registration)
             return Reply(codec.CHANGED, awake=registration)
 
@@ -224,10 +222,11 @@ class Registrar:
     def _attrs(self, registration: Registration) -> dict[str, object]:
         return {
             # The hub's own clock for it runs to the same moment as ours.
-            "lifetime": registration.lifetime + _grace(registration.lifetime),
+            "lifetime": registration.lifetime + grace(registration.lifetime),
             "queue_mode": registration.queue,
             "location": f"/rd/{registration.location}",
             "memory": remembered(registration, self._ctx.clock),
+            "proved": registration.identity is not None,
         }
 
     async def _admit(self, name: str, identity: str | None) -> Admission | None:
@@ -237,10 +236,40 @@ class Registrar:
             if isinstance(verdict, Admission) and name not in (identity, verdict.device_id, verdict.name):
                 verdict = AdmissionRefused("the endpoint name is another one's")
         else:
-            verdict = await self._ctx.admit("name", name, None)
-            if isinstance(verdict, AdmissionRefused) and self._settings.open:
-                return Admission(name, "", name)
+            verdict = await self._ctx.admit("open" if self._settings.open else "name", name, None)
         return verdict if isinstance(verdict, Admission) else None
+
+    # -- where they are -------------------------------------------------------------------------
+
+    def relocate(self, registration: Registration, peer: Peer) -> None:
+        """The device is somewhere else now: where it was, nobody answers what was asked there."""
+        self._moved(registration)
+        self._registry.move(registration, peer)
+
+    def taken_over(self, registration: Registration, by: Registration) -> None:
+        """Another device is heard from its place: nothing is sent there for this one until it says where it is."""
+        if self._settings.shared_address:
+            by.stand_beside(registration)
+        else:
+            self._moved(registration)
+            self.unreachable(registration)
+
+    async def tell_asleep(self) -> None:
+        """After a start: tell the hub, which believes what was true before it, of those who cannot be reached."""
+        for number, registration in enumerate(self._registry):
+            if registration.asleep and registration.alive:
+                try:
+                    await self._ctx.accept(
+                        DeviceEvent(EventKind.ASLEEP, registration.address, self._ctx.clock.monotonic())
+                    )
+                except HubError as error:
+                    log.info("a device that sleeps could not be told of: %s", error)
+                now = self._registry.at(registration.address)
+                if now is not None and not now.asleep:
+                    # It was heard from while this was told: the hub is told so after it.
+                    self._ctx.emit(DeviceEvent(EventKind.AWAKE, now.address, self._ctx.clock.monotonic()))
+            if number % AT_ONCE == AT_ONCE - 1:
+                await anyio.lowlevel.checkpoint()
 
     # -- time -----------------------------------------------------------------------------------
 
@@ -309,20 +338,3 @@ class Registrar:
         if slept or asked:
             self._ctx.emit(DeviceEvent(EventKind.AWAKE, registration.address, self._ctx.clock.monotonic()))
         registration.wake()
-
-
-def _lifetime(text: str | None, default: int) -> int | None:
-    if text is None:
-        return default
-    return int(text) if text.isascii() and text.isdecimal() and 1 <= int(text[:11]) <= MAX_LIFETIME else None
-
-
-def _offer(body: bytes) -> Offer | None:
-    try:
-        return offer(body.decode())
-    except ValueError:
-        return None
-
-
-def _grace(lifetime: int) -> float:
-    return min(lifetime * _GRACE_SHARE, _GRACE_MOST)

@@ -10,7 +10,9 @@ from collections import deque
 from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
+from typing import NamedTuple
 
+from adapters.lwm2m.announced import Renewed, grace
 from adapters.lwm2m.exchange import EXCHANGE_LIFETIME, Peer
 from adapters.lwm2m.observe import Observed
 from hub.ports.adapter import Busy, Delivery
@@ -21,6 +23,23 @@ MIDS_PER_LIFETIME = 1 << 15
 _NONE: Mapping[str, Observed] = MappingProxyType({})
 
 
+class Terms(NamedTuple):
+    """What was agreed on with a device: when it expires, its lifetime in seconds, whether it sleeps, its root."""
+
+    expires: float
+    lifetime: int
+    queue: bool
+    root: tuple[str, ...]
+
+    def renewed(self, said: Renewed, now: float) -> Terms:
+        """The terms after an Update at `now`."""
+        lifetime = self.lifetime if said.lifetime is None else said.lifetime
+        return Terms(
+            now + lifetime + grace(lifetime), lifetime, self.queue if said.queue is None else said.queue,
+            self.root if said.offer is None else said.offer.root or self.root,
+        )
+
+
 class Registration:
     """A device from its Register to its end. Times are monotonic.
 
@@ -29,9 +48,9 @@ class Registration:
     """
 
     __slots__ = (
-        "_mid", "_mid_since", "_mid_used", "_waiting", "address", "alive", "asked", "asleep", "endpoint", "expires",
-        "expiry", "heard", "held", "identity", "inflight", "lifetime", "location", "nap", "observations", "open",
-        "peer", "queue", "root", "version",
+        "_beside", "_mid", "_mid_since", "_mid_used", "_waiting", "address", "alive", "asked", "asleep", "endpoint",
+        "expires", "expiry", "heard", "held", "identity", "inflight", "lifetime", "location", "nap", "observations",
+        "open", "peer", "queue", "root", "version",
     )
 
     def __init__(
@@ -63,6 +82,7 @@ class Registration:
         self._mid = int(now.timestamp() * 200) & 0xFFFF
         self._mid_since = 0.0
         self._mid_used = 0
+        self._beside: Registration | None = None
 
     @property
     def free(self) -> int:
@@ -71,6 +91,8 @@ class Registration:
 
     def next_mid(self, now: float) -> int:
         """The id of the next message to the device. Raises Busy (NOT_SENT) when it got too many of late."""
+        if self._beside is not None:
+            return self._beside.next_mid(now)
         if now - self._mid_since >= EXCHANGE_LIFETIME:
             self._mid_since, self._mid_used = now, 0
         if self._mid_used >= MIDS_PER_LIFETIME:
@@ -81,13 +103,35 @@ class Registration:
         return self._mid
 
     @property
+    def terms(self) -> Terms:
+        """What an Update changes, as one value."""
+        return Terms(self.expires, self.lifetime, self.queue, self.root)
+
+    @terms.setter
+    def terms(self, terms: Terms) -> None:
+        self.expires, self.lifetime, self.queue, self.root = terms
+
+    @property
     def mids(self) -> tuple[int, float, int]:
         """Which message ids were used of late, for the next registration of the device: it may be the same run."""
-        return self._mid, self._mid_since, self._mid_used
+        return (self._mid, self._mid_since, self._mid_used) if self._beside is None else self._beside.mids
 
     @mids.setter
     def mids(self, used: tuple[int, float, int]) -> None:
         self._mid, self._mid_since, self._mid_used = used
+
+    def stand_beside(self, other: Registration) -> None:
+        """Share the place of another one, and so its message ids: whoever is there knows one row of them only."""
+        if self.beside is not other.beside:
+            self._beside = other.beside
+
+    @property
+    def beside(self) -> Registration:
+        """The one whose message ids it uses, itself if it shares its place with nobody."""
+        root = self
+        while root._beside is not None:
+            root = root._beside
+        return root
 
     async def turn(self, clock: Clock, until: float) -> None:
         """Take a slot as soon as there is one. Raises Busy (NOT_SENT) at `until`, and when the registration ends."""
@@ -98,14 +142,18 @@ class Registration:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             waiting.append(future)
             timer = clock.call_at(until, _resolve, future)
+            woken = False
             try:
                 await future
+                woken = True
             finally:
                 timer.cancel()
                 if future in waiting:
                     waiting.remove(future)
                 if not waiting:
                     self._waiting = None
+                if not woken:
+                    self.wake()  # it may have been our turn when we were cancelled: it is the next one's
         if not self.alive:
             raise Busy("the registration ended", delivery=Delivery.NOT_SENT)
         self.open += 1

@@ -4,7 +4,7 @@ memory.py."""
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from adapters.lwm2m.exchange import Peer
 from adapters.lwm2m.observe import Observed
@@ -12,9 +12,13 @@ from adapters.lwm2m.registration import Registration
 
 
 class Registry:
-    """The live registrations and their observations. A device has at most one."""
+    """The live registrations and their observations. A device has at most one.
 
-    def __init__(self) -> None:
+    `taken_over` is told of a registration from whose place another one is heard now, and of that one.
+    """
+
+    def __init__(self, taken_over: Callable[[Registration, Registration], None]) -> None:
+        self._taken_over = taken_over
         self._by_address: dict[str, Registration] = {}
         self._by_location: dict[str, Registration] = {}
         self._by_peer: dict[Peer, Registration] = {}
@@ -54,7 +58,7 @@ class Registry:
             self.remove(older)
         self._by_address[registration.address] = registration
         self._by_location[registration.location] = registration
-        self._by_peer[registration.peer] = registration
+        self._settle(registration)
         if registration.identity is not None:
             self._by_identity[registration.identity] = registration
         for observed in registration.observations.values():
@@ -68,6 +72,9 @@ class Registry:
             del self._by_address[registration.address]
         if self._by_peer.get(registration.peer) is registration:
             del self._by_peer[registration.peer]
+            beside = registration.beside
+            if beside is not registration and beside.alive and beside.peer == registration.peer:
+                self._by_peer[registration.peer] = beside
         if registration.identity is not None and self._by_identity.get(registration.identity) is registration:
             del self._by_identity[registration.identity]
         for observed in registration.observations.values():
@@ -80,7 +87,13 @@ class Registry:
         if self._by_peer.get(registration.peer) is registration:
             del self._by_peer[registration.peer]
         registration.peer = peer
-        self._by_peer[peer] = registration
+        self._settle(registration)
+
+    def _settle(self, registration: Registration) -> None:
+        before = self._by_peer.get(registration.peer)
+        self._by_peer[registration.peer] = registration
+        if before is not None and before is not registration:
+            self._taken_over(before, registration)
 
     def watched(self, token: bytes) -> tuple[Registration, Observed] | None:
         """The observation that a token belongs to."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Iterable
 
 import anyio
 
@@ -10,12 +12,17 @@ from adapters.lwm2m import codec, content
 from adapters.lwm2m.exchange import Peer
 from adapters.lwm2m.option import MAX_AGE, uint
 from adapters.lwm2m.registrar import Reply
+from adapters.lwm2m.registration import Registration
 from adapters.lwm2m.registry import Registry
+from adapters.lwm2m.senml import Reading
 from adapters.lwm2m.translate import as_text, readings
 from hub.model.errors import HubError
 from hub.ports.adapter import AdapterContext, DeviceEvent, EventKind
 
 MOST_VALUES = 1000
+MOST_NAME = 255
+# The letters that SenML allows in names (RFC 8428, 4.5.1), as a path.
+_PATH = re.compile(r"(?:/[A-Za-z0-9_.:-]+)+", re.ASCII)
 _FORMATS = (content.SENML_JSON, content.SENML_CBOR)
 
 log = logging.getLogger("hub.adapter.lwm2m")
@@ -36,28 +43,38 @@ class Sends:
         if form not in _FORMATS:
             return Reply(codec.UNSUPPORTED_FORMAT)
         try:
-            values = readings((), form, body)
-        except ValueError as error:
-            return Reply(codec.BAD_REQUEST, payload=str(error)[:100].encode())
-        if len(values) > MOST_VALUES:
+            events = self._events(registration, readings((), form, body))
+        except (ValueError, OverflowError) as error:
+            return Reply(codec.BAD_REQUEST, payload=str(error)[:100].encode("utf-8", "replace"))
+        if len(events) > MOST_VALUES:
             return Reply(codec.REQUEST_ENTITY_TOO_LARGE)
-        prefix = "/" + "/".join(registration.root) if registration.root else ""
-        now = self._ctx.clock.monotonic()
         failed = False
         try:
             # Begun in the order of the device and so stored in it, but waited for together: one commit, not many.
             async with anyio.create_task_group() as group:
-                for value in values:
-                    payload, media = as_text(value.value)
-                    target = value.name.removeprefix(prefix) if prefix else value.name
-                    group.start_soon(
-                        self._ctx.accept,
-                        DeviceEvent(
-                            EventKind.NOTIFICATION, registration.address, now, target=target, payload=payload,
-                            content_type=media, attrs={"observed": False, "max_age": None, "time": value.time},
-                        ),
-                    )
+                for event in events:
+                    group.start_soon(self._ctx.accept, event)
         except* HubError as errors:
             failed = True
             log.warning("what a device sent could not be taken: %s", errors.exceptions[0])
         return Reply(codec.SERVICE_UNAVAILABLE, ((MAX_AGE, uint(30)),)) if failed else Reply(codec.CHANGED)
+
+    def _events(self, registration: Registration, values: Iterable[Reading]) -> list[DeviceEvent]:
+        """One event for each value; none is told before all are found good. Raises ValueError."""
+        root = "".join(f"/{piece}" for piece in registration.root)
+        now = self._ctx.clock.monotonic()
+        events = []
+        for value in values:
+            target = value.name
+            if root and target.startswith(f"{root}/"):
+                target = target[len(root) :]
+            if len(target) > MOST_NAME or _PATH.fullmatch(target) is None:
+                raise ValueError("a name is the path of a resource")
+            payload, media = as_text(value.value)
+            events.append(
+                DeviceEvent(
+                    EventKind.NOTIFICATION, registration.address, now, target=target, payload=payload,
+                    content_type=media, attrs={"observed": False, "max_age": None, "time": value.time},
+                )
+            )
+        return events

@@ -11,6 +11,7 @@ import binascii
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 MOST_RECORDS = 10_000
@@ -135,7 +136,7 @@ def _resolve(pack: Any, opaque: Any) -> list[Reading]:
         if len(values) > 1 or not name:
             raise ValueError("a record has a name and one value")
         value = _value(record, values[0], opaque) if values else None
-        time = base_time if own is None else own + (base_time or 0)
+        time = base_time if own is None else _bounded(own + (base_time or 0))
         readings.append(Reading(name, value, time))
     return readings
 
@@ -143,7 +144,7 @@ def _resolve(pack: Any, opaque: Any) -> list[Reading]:
 def _value(record: Mapping[Any, Any], key: str, opaque: Any) -> Value | Pointer:
     value = record[key]
     if key == "v" and isinstance(value, int | float) and not isinstance(value, bool):
-        return value
+        return _bounded(value)
     if key == "vs" and isinstance(value, str):
         return value
     if key == "vb" and isinstance(value, bool):
@@ -167,6 +168,13 @@ def _time(record: Mapping[Any, Any], key: str, default: float | None) -> float |
     value = record.get(key, default)
     if value is not None and (not isinstance(value, int | float) or isinstance(value, bool)):
         raise ValueError(f"{key} is a number")
+    return None if value is None else _bounded(value)
+
+
+def _bounded(value: int | float) -> int | float:
+    """A number that everybody can hold: finite, an integer of 64 bits."""
+    if not (isfinite(value) if isinstance(value, float) else -(1 << 63) <= value < 1 << 64):
+        raise ValueError("a number is finite, an integer has 64 bits")
     return value
 
 

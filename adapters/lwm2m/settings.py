@@ -5,7 +5,7 @@
     next_ports = 0                  # how many further ports are tried when that one is taken
     open = false                    # let every endpoint name in, into the adapter's account; else known names only
     inflight = 1                    # requests under way to one device (NSTART)
-    total = 2000                    # requests under way to all
+    total = 2000                    # calls under way to all; a tenth as many more for observations
     devices = 100000                # registrations at a time
     asleep_after = 93               # seconds of silence after which a device in queue mode counts as asleep
     attempt_timeout = 30            # seconds that a call waits for its answer, unless the caller says otherwise
@@ -15,6 +15,8 @@
     registration_burst = 5000
     registrations_per_device = 10   # in 10 s; more, and the device is refused for 60 s
     follow_address = false          # believe a notification from elsewhere that its device has moved
+    shared_address = false          # call several devices behind one address and port (a gateway, a simulator) all
+                                    # there; else only the one that registered or updated last
     dtls = false                    # DTLS with pre-shared keys (extra `dtls`)
     dtls_port = 5684
     dtls_sessions = 2000            # about 45 KiB each; the one that rests longest goes
@@ -49,6 +51,7 @@ class LwM2MSettings:
     registration_burst: int = 5000
     registrations_per_device: int = 10
     follow_address: bool = False
+    shared_address: bool = False
     dtls: bool = False
     dtls_port: int = 5684
     dtls_sessions: int = 2000

@@ -17,6 +17,8 @@ from hub.ports.adapter import BadRequest, Delivery, DeviceRequest, DeviceRespons
 
 JSON = "application/json"
 PAYLOAD, TYPE = "$payload", "$type"
+MOST_LEVELS = 32
+"""Levels of lists and objects within each other, of everything that is read here: what is read can be written again."""
 METHODS = frozenset({"GET", "PUT", "POST", "INVOKE"})
 
 OK = 200
@@ -130,12 +132,39 @@ def answer(id: Any, code: int, message: str = "", data: Any = None) -> bytes:
 
 
 def object_of(payload: bytes) -> dict[str, Any] | None:
-    """The JSON object that a device sent; None for anything else."""
+    """The JSON object that a device sent; None for anything else, and for one of more than 32 levels."""
     try:
         body = orjson.loads(payload)
     except orjson.JSONDecodeError:
         return None
-    return body if isinstance(body, dict) else None
+    return body if isinstance(body, dict) and not _deep(payload, body) else None
+
+
+def id_of(payload: bytes) -> str | int | None:
+    """The id in a message that `object_of` takes for none; None where it cannot be read."""
+    try:
+        body = orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        return None
+    id = body.get("id") if isinstance(body, dict) else None
+    return id if isinstance(id, str | int) and not isinstance(id, bool) else None
+
+
+def _deep(payload: bytes, value: Any) -> bool:
+    """Whether a value has more levels than are taken. Most have fewer brackets, and cost nothing more."""
+    if payload.count(b"[") + payload.count(b"{") <= MOST_LEVELS:
+        return False
+    level = [value]
+    for _ in range(MOST_LEVELS):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 # -- calls --------------------------------------------------------------------------------------
@@ -201,9 +230,12 @@ def _value(req: DeviceRequest) -> Any:
             raise BadRequest("the value is no text", delivery=Delivery.NOT_SENT) from None
         return _number(text)
     try:
-        return orjson.loads(req.payload)
+        value = orjson.loads(req.payload)
     except orjson.JSONDecodeError:
         raise BadRequest("the value of a point is JSON", delivery=Delivery.NOT_SENT) from None
+    if isinstance(value, dict | list) and _deep(req.payload, value):
+        raise BadRequest(f"the value of a point has at most {MOST_LEVELS} levels", delivery=Delivery.NOT_SENT)
+    return value
 
 
 def _number(text: str) -> Any:

@@ -48,7 +48,7 @@ class _Context:
         return None
 
     async def admit(self, kind: str, identity: str, proof: str | bytes | None) -> Admission | AdmissionRefused:
-        return AdmissionRefused("open")
+        return Admission(identity, "bench", identity)
 
     def spawn(self, coro: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coro, name=name)

@@ -28,7 +28,7 @@ def check(file: Path) -> None:
 
     with plainly():
         settings = load(file, os.environ)
-        broken = make(settings.adapters).broken
+        broken = make(settings.adapters, settings.devices).broken
         if broken:
             stop(*(f"adapters.{name}: {why}" for name, why in broken.items()))
         for line in exposed(settings):

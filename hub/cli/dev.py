@@ -24,6 +24,7 @@ from hub.core.access import KEY_FORM
 
 FIRST_PORT = 8080
 FIRST_TLS_PORT = 8443
+COAP_HOST = "127.0.0.1"
 USER = "admin"
 SEED_DEVICE = "015f2fa34d310000000000010030036c"
 
@@ -59,11 +60,12 @@ def _run(
     host: str, port: int | None, tls: dict[str, Any], state: DevState, given: str | None, as_json: bool
 ) -> None:
     from hub.app import build
+    from hub.cli.kept_ports import bind_kept, free_for_datagrams
     from hub.demo_job import put_in_place
     from hub.logs import to_stderr
     from hub.model.errors import Locked
     from hub.ports.clock import SystemClock
-    from hub.serving import bind, bind_next, raise_file_limit, run, serve
+    from hub.serving import bind, raise_file_limit, run, serve
     from hub.settings import load
     from hub.tls import context_of
 
@@ -78,22 +80,24 @@ def _run(
     if flags["keys"]["dev"]["key"] is None:
         flags["keys"]["dev"]["key"] = state.keep_key(None)
     raise_file_limit()
-    listener = bind_next(host, FIRST_PORT) if port is None else bind(host, port)
-    with bind_next(host, FIRST_MQTT_PORT) as free:
+    kept = state.ports()
+    listener = bind_kept(host, kept.get("http"), FIRST_PORT) if port is None else bind(host, port)
+    with bind_kept(host, kept.get("mqtt"), FIRST_MQTT_PORT) as free:
         mqtt_port = free.getsockname()[1]
     spare = spare_device(flags["keys"]["dev"]["key"])
     flags.update(spare_tables(spare, host, mqtt_port))
     coap = spare_coap(flags["keys"]["dev"]["key"])
-    if coap is not None:
-        for section, tables in coap_tables(coap, world).items():
-            flags[section] = {**flags[section], **tables}
+    udp = (free_for_datagrams(COAP_HOST, kept.get(scheme)) for scheme in ("coap", "coaps"))
+    for section, tables in coap_tables(coap, world, *udp).items():
+        flags[section] = {**flags[section], **tables}
     settings = load(None, os.environ, flags, text=world)
     context = context_of(settings, host, SystemClock().now())
     ports = {"http": listener.getsockname()[1]}
     secured = []
     if context is not None:
         asked = tls["port"]
-        secured.append((bind_next(host, FIRST_TLS_PORT) if asked is None else bind(host, asked), context))
+        https = bind_kept(host, kept.get("https"), FIRST_TLS_PORT) if asked is None else bind(host, asked)
+        secured.append((https, context))
         ports["https"] = secured[0][0].getsockname()[1]
     url = f"http://{_reachable(listener)}:{listener.getsockname()[1]}"
 
@@ -102,6 +106,8 @@ def _run(
         key = state.keep_key(given)
         state.keep_url(url)
         ports.update(app.ports())
+        given_here = {"http": port, "https": tls["port"]}
+        state.keep_ports({**kept, **{name: at for name, at in ports.items() if given_here.get(name) is None}})
         told = url, key, ports, state, spare, coap
         click.echo(_line(*told) if as_json else _banner(*told))
         sys.stdout.flush()

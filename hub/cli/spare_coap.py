@@ -32,9 +32,18 @@ def spare_coap(key: str) -> SpareCoap | None:
     return SpareCoap(IDENTITY, hmac.digest(key.encode(), b"spare coap", "sha256").hex()[:32])
 
 
-def coap_tables(spare: SpareCoap, world: str) -> dict[str, dict[str, Any]]:
-    """The tables that declare it, and open the secure port beside the plain one of the demo world."""
+def coap_tables(
+    spare: SpareCoap | None, world: str, port: int | None, secure: int | None
+) -> dict[str, dict[str, Any]]:
+    """The tables of the demo world's CoAP ports, at these where they are given; with the demo identity, they declare
+    it and open the secure port beside the plain one."""
     plain = tomllib.loads(world)["adapters"]["lwm2m"]
+    if port is not None:
+        plain["port"] = port
+    if spare is None:
+        return {"adapters": {"lwm2m": plain}}
+    if secure is not None:
+        plain["dtls_port"] = secure
     device = {
         "account": plain["account"],
         "adapter": "lwm2m",

@@ -1,10 +1,12 @@
-"""Where `hub dev` keeps its data, and how `hub call` and `hub watch` find its key and address there."""
+"""Where `hub dev` keeps its data and its ports, and how `hub call` and `hub watch` find its key and address there."""
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import string
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +21,7 @@ class DevState:
         self.folder = (folder or default_folder()).expanduser()
         self.key_file = self.folder / "dev-key"
         self.url_file = self.folder / "dev-url"
+        self.ports_file = self.folder / "dev-ports"
 
     def key(self) -> str | None:
         """The key of the hub that ran here last, if one did."""
@@ -34,6 +37,20 @@ class DevState:
         if key != self.key():
             self._write(self.key_file, key)
         return key
+
+    def ports(self) -> dict[str, int]:
+        """The ports of the last start, by what is spoken there; none where they cannot be read."""
+        try:
+            kept = json.loads(_read(self.ports_file) or "{}")
+        except ValueError:
+            return {}
+        pairs = kept.items() if isinstance(kept, dict) else ()
+        return {name: port for name, port in pairs if type(port) is int and 0 < port < 65_536}
+
+    def keep_ports(self, ports: Mapping[str, int]) -> None:
+        """Remember the ports for the next start."""
+        if ports != self.ports():
+            self._write(self.ports_file, json.dumps(ports))
 
     def keep_url(self, url: str) -> None:
         """Remember where the hub listens."""

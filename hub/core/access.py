@@ -1,4 +1,4 @@
-"""Who may do what: keys and their scopes, the rate of each key, and which devices may dial in.
+"""Who may do what: keys and their scopes, and the rate of each key. Which devices may dial in is doorkeeper.py.
 
 Keys are found by the SHA-256 of the whole secret and never stored otherwise. A foreign thing is a
 missing thing; nothing here says which of the two it was.
@@ -12,19 +12,18 @@ import logging
 import re
 import secrets
 import string
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from hub.core.directory import Directory
+from hub.core.doorkeeper import Doorkeeper
 from hub.core.limits import Limits, TokenBucket
 from hub.core.records import key_of, key_record
 from hub.core.stats import Stats
-from hub.model.device import Device
-from hub.model.errors import BadRequest, Conflict, HubError, NotAuthenticated, NotFound, TooMany
+from hub.model.errors import BadRequest, Conflict, NotAuthenticated, NotFound, TooMany
 from hub.model.principal import Principal, Scope
 from hub.model.record import Kind, Record
 from hub.model.tenant import Key
-from hub.ports.adapter import Admission, AdmissionRefused
 from hub.ports.clock import Clock
 
 OPERATOR = "operator"
@@ -37,12 +36,8 @@ _BASE62 = string.digits + string.ascii_letters
 _SECRET_LENGTH = 43  # 43 digits of base 62 carry the 256 bits of 32 random bytes
 
 
-class Access:
-    """The keys, as the directory knows them, and the judgement that follows from them.
-
-    `open_to_names` holds the adapters whose devices the configuration lets in without proof, `homes` the account that
-    an adapter belongs to, where it belongs to one.
-    """
+class Access(Doorkeeper):
+    """The keys, as the directory knows them, and the judgement that follows from them."""
 
     def __init__(
         self,
@@ -52,12 +47,9 @@ class Access:
         stats: Stats | None = None,
         open_to_names: Collection[str] = (),
     ) -> None:
-        self._directory = directory
+        super().__init__(directory, stats or Stats(), open_to_names)
         self._clock = clock
         self._limits = limits or Limits()
-        self._stats = stats or Stats()
-        self.open_to_names = frozenset(open_to_names)
-        self.homes: Mapping[str, str] = {}
         self._keys: dict[str, Key] = {}
         self._making: dict[str, Key] = {}
         self._by_digest: dict[str, str] = {}
@@ -200,98 +192,6 @@ class Access:
         if wait:
             raise TooMany("too many calls with this key", code="too-many-calls", retry_after=wait)
 
-    # Devices that dial in.
-
-    def admit(
-        self, kind: str, identity: str, proof: str | bytes | None, adapter: str
-    ) -> Admission | AdmissionRefused:
-        """Who a dialling device is, by memory alone. Kinds as in `ports.adapter.AdapterContext.admit`.
-
-        With `key` an unknown device id is taken into the key's account and stored behind; with `secret` the
-        identity is a device id, or `<account>/<id>` where several accounts have that id.
-        """
-        judges = {"key": self._by_key, "secret": self._by_secret, "name": self._by_open_name, "psk": self._by_psk}
-        judge = judges.get(kind)
-        verdict = AdmissionRefused(f"unknown kind {kind!r}") if judge is None else judge(identity, proof, adapter)
-        if isinstance(verdict, Device):
-            self._stats.admissions += 1
-            key_id = self.authenticate(_as_text(proof)).key_id if kind == "key" else None
-            return Admission(verdict.id, verdict.account, verdict.address, verdict.name, key_id=key_id)
-        self._stats.admissions_refused += 1
-        return verdict
-
-    def _by_key(self, identity: str, proof: str | bytes | None, adapter: str) -> Device | AdmissionRefused:
-        try:
-            principal = self.authenticate(_as_text(proof))
-        except NotAuthenticated:
-            return AdmissionRefused("the key is not known")
-        if not principal.may(Scope.DEVICE):
-            return AdmissionRefused(f"key {principal.key_id} has not the scope device")
-        account = principal.account
-        held = self._directory.held_device(account, identity)
-        device = held or self._directory.by_name(account, identity)
-        if device is None and self.homes.get(adapter, account) != account:
-            return AdmissionRefused("the adapter belongs to another account")
-        if device is None:
-            try:
-                return self._directory.put_device_soon(Device(identity, account, adapter, ""))
-            except HubError as error:
-                return AdmissionRefused(str(error))
-        return self._of_adapter(device, adapter)
-
-    def _by_secret(self, identity: str, proof: str | bytes | None, adapter: str) -> Device | AdmissionRefused:
-        shown = proof if isinstance(proof, bytes) else _as_text(proof).encode("utf-8", "surrogatepass")
-        account, slash, id = identity.partition("/")
-        named = self._directory.device(account, id) if slash else None
-        candidates = ([] if named is None else [named]) if slash else self._directory.everywhere(identity)
-        fitting = []
-        for device in candidates:
-            credential = self._directory.record(Kind.CREDENTIAL, f"{device.account}/{device.id}")
-            if credential is not None and credential.secret and hmac.compare_digest(credential.secret, shown):
-                fitting.append(device)
-        if len(fitting) != 1:
-            return AdmissionRefused("no device with this secret" if not fitting else "several devices fit")
-        return self._of_adapter(fitting[0], adapter)
-
-    def _by_open_name(self, identity: str, proof: str | bytes | None, adapter: str) -> Device | AdmissionRefused:
-        if adapter not in self.open_to_names:
-            return AdmissionRefused("the configuration does not open this adapter to names")
-        found = [device for device in self._directory.everywhere(identity) if device.adapter == adapter]
-        device = (
-            self._directory.by_alias("endpoint", f"{adapter}/{identity}")
-            or self._directory.at(adapter, identity)
-            or (found[0] if len(found) == 1 else None)
-        )
-        if device is None:
-            return AdmissionRefused("no such device")
-        if "psk-identity" in device.aliases:
-            return AdmissionRefused("the device has a key, so its name alone does not let it in")
-        return self._of_adapter(device, adapter)
-
-    def psk(self, identity: str, adapter: str) -> bytes | None:
-        """The pre-shared key of this adapter's device with that PSK identity; None for no such."""
-        device = self._directory.by_alias("psk-identity", identity)
-        if device is None or device.adapter != adapter:
-            return None
-        credential = self._directory.record(Kind.CREDENTIAL, f"{device.account}/{device.id}")
-        return None if credential is None else credential.secret
-
-    def _by_psk(self, identity: str, proof: str | bytes | None, adapter: str) -> Device | AdmissionRefused:
-        device = self._directory.by_alias("psk-identity", identity)
-        return AdmissionRefused("no such identity") if device is None else self._of_adapter(device, adapter)
-
-    def fits(self, device: Device, adapter: str) -> Device | AdmissionRefused:
-        """The device, if it may come through this adapter now."""
-        return self._of_adapter(device, adapter)
-
-    def _of_adapter(self, device: Device, adapter: str) -> Device | AdmissionRefused:
-        account = self._directory.account(device.account)
-        if device.disabled or account is None or account.disabled:
-            return AdmissionRefused("the device or its account is disabled")
-        if device.adapter != adapter:
-            return AdmissionRefused(f"the device belongs to the adapter {device.adapter}")
-        return device
-
     # What the directory tells of keys.
 
     def _key_changed(self, id: str, record: Record | None) -> None:
@@ -349,10 +249,6 @@ def _words(scopes: Collection[Scope]) -> list[str]:
 
 def _random(length: int) -> str:
     return "".join(secrets.choice(_BASE62) for _ in range(length))
-
-
-def _as_text(proof: str | bytes | None) -> str:
-    return proof.decode("utf-8", "replace") if isinstance(proof, bytes) else proof or ""
 
 
 def _nothing() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from hub.core.ending import Next, after_error, answered, backoff, made, may_repeat
+from hub.core.ending import Next, after_error, answered, backoff, enough_time, made, may_repeat, unsent
 from hub.core.ticket import Ticket, Turn
 from hub.model.call import Call, Order
 from hub.model.errors import StorageFailed
@@ -94,16 +94,20 @@ class Attempts:
     async def _run(self, ticket: Ticket, note: bytes | None, sent_at: datetime | None = None) -> None:
         if ticket.turn is Turn.ENDING:
             return
-        clock = self._dispatch.clock
+        clock, late = self._dispatch.clock, False
         if sent_at is not None:
             over = min(ticket.call.deadline, sent_at + ticket.call.timeout)
             ticket.attempt_deadline = monotonic_at(clock, over)
         elif note is None:
+            late = not enough_time(ticket.deadline - clock.monotonic(), ticket.call.timeout)
             self._dispatch.queues.handed_over(ticket)
             self._dispatch.under_way += 1
             ticket.running = True
             ticket.attempt_deadline = min(ticket.deadline, clock.monotonic() + ticket.call.timeout.total_seconds())
         try:
+            if late:
+                await self._dispatch.end(ticket, unsent(ticket.call, ticket.retries_used))
+                return
             result = await self._bounded(ticket, note, sent_at)
             if isinstance(result, DeviceResponse):
                 await self._answer(ticket, result)
@@ -181,7 +185,7 @@ class Attempts:
         dispatch = self._dispatch
         if ticket.turn is Turn.ENDING:
             return
-        step = after_error(ticket.call, error, ticket.retries_used)
+        step = after_error(ticket.call, error, ticket.retries_used, held=ticket.turn is Turn.HELD)
         # A device that sleeps between contacts and does not answer is asleep again: nothing more goes to it now.
         unanswered = isinstance(error, DeviceTimeout) and error.delivery is not Delivery.NOT_SENT
         asleep = unanswered and dispatch.silent(ticket.call.adapter, ticket.call.address)

@@ -18,7 +18,7 @@ from hub.core.records import memory_record
 from hub.core.signed import SignedDevices
 from hub.core.tasks import Tasks
 from hub.model.device import Registration
-from hub.model.errors import Refusal, StorageFailed, UnknownDevice
+from hub.model.errors import NotTaken, Refusal, StorageFailed, UnknownDevice
 from hub.model.ids import CallId
 from hub.model.outcome import Ending
 from hub.model.record import Kind
@@ -99,7 +99,7 @@ class Context:
             await self._heard(event)
         except Refusal as refused:
             log.warning("%s: %s of a device was refused: %s", self.name, event.kind.value, refused)
-            raise StorageFailed("the event was not taken") from refused
+            raise NotTaken("the event was not taken") from refused
         finally:
             del self._registering[event.device]
             writing.set()
@@ -141,10 +141,12 @@ class Context:
         return await self._hub.dispatch.attempts.checkpoint(ticket, note)
 
     async def remember(self, device: str, memory: bytes) -> None:
-        """Keep what the adapter needs to go on with a registered device after a restart. Raises StorageFailed."""
+        """Keep what the adapter needs to go on with a registered device after a restart. Raises StorageFailed, and
+        UnknownDevice where it is not registered."""
         known = self._hub.directory.at(self.name, device)
-        if known is not None and known.registration is Registration.REGISTERED:
-            await self._hub.directory.put(memory_record(known, memory))
+        if known is None or known.registration is not Registration.REGISTERED:
+            raise UnknownDevice(f"{self.name}: nothing is kept of a device that is not registered")
+        await self._hub.directory.put(memory_record(known, memory))
 
     def services(self, device: str) -> Mapping[str, Mapping[str, Any]] | None:
         """The services that the product of a device declares, by id; None for a device of no product."""

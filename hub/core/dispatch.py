@@ -27,6 +27,7 @@ from hub.model.call import Call, Order
 from hub.model.device import Device
 from hub.model.errors import Conflict, StorageFailed
 from hub.model.ids import CallId, Incarnation
+from hub.model.job import created
 from hub.model.outcome import Ending, Outcome
 from hub.ports.adapter import Adapter, DeviceEvent
 from hub.ports.clock import Clock, monotonic_at
@@ -254,7 +255,7 @@ class Dispatch:
                 told = completion(call, outcome, now)
                 also = self.also_told.get(call.spec.dialect)
                 copies = () if also is None else tuple(replace(told, channel=name) for name in also(call))
-                end = End(call.id, outcome, now, (told, *copies), deliveries)
+                end = End(call.id, outcome, now, (told, *copies), deliveries, created(call.spec, outcome))
                 offset = await self.journal.finish(end)
                 break
             except StorageFailed as failure:

@@ -27,6 +27,8 @@ from hub.ports.adapter import (
 
 BACKOFF_FIRST = 1.0
 BACKOFF_MOST = 30.0
+LEAST_TIME = 0.05
+LEAST_PART = 0.1
 CALLBACK_KEY = "callback_key"
 """The member of a call's echo that names the key which asked for a callback."""
 
@@ -63,8 +65,22 @@ def backoff(tries: int) -> float:
     return float(min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** min(tries, 10)))
 
 
-def after_error(call: Call, error: CallError, retries_used: int) -> Step:
-    """What to do when an attempt brought no answer (decisions B2, spec of the adapter contract)."""
+def enough_time(left: float, timeout: timedelta) -> bool:
+    """Whether an answer may still come in what is left (seconds) of a call: what is sent in its last moment can only
+    end as unknown."""
+    return left >= min(LEAST_TIME, timeout.total_seconds() * LEAST_PART)
+
+
+def unsent(call: Call, retries_used: int) -> Outcome:
+    """The outcome of a call whose last attempt came too late to be sent. Where an earlier one may have been, it
+    simply was not answered."""
+    # Only a call that may be repeated is tried again after it may have been sent.
+    return made(Ending.TIMED_OUT) if retries_used and may_repeat(call) else expired(call)
+
+
+def after_error(call: Call, error: CallError, retries_used: int, *, held: bool = False) -> Step:
+    """What to do when an attempt brought no answer (decisions B2, spec of the adapter contract). `held`: the far side
+    has had the call since an earlier attempt."""
     pause = error.retry_after if error.retry_after is not None else backoff(retries_used)
     if error.delivery is Delivery.NOT_SENT:
         if isinstance(error, NotConnected):
@@ -80,7 +96,8 @@ def after_error(call: Call, error: CallError, retries_used: int) -> Step:
     if retries_used < call.spec.retries:
         return Step(Next.RETRY, pause=pause)
     if isinstance(error, DeviceTimeout):
-        return Step(Next.END, made(Ending.TIMED_OUT))
+        never = error.delivery is Delivery.NOT_SENT and not held
+        return Step(Next.END, unsent(call, retries_used) if never else made(Ending.TIMED_OUT))
     return Step(Next.END, _of_error(Ending.UNREACHABLE, error))
 
 

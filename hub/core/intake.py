@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import anyio
@@ -23,22 +23,21 @@ from hub.core.limits import Limits
 from hub.core.on_behalf import on_behalf
 from hub.core.products import Products
 from hub.core.stats import Stats
+from hub.core.submission import Idempotency, Marks, Memo, Submission, Taken, Verdicts
 from hub.model.call import Call, CallSpec, Stage
 from hub.model.device import Device, Presence, Registration
 from hub.model.errors import (
     BadRequest,
-    IdempotencyConflict,
     MethodNotAllowed,
     NotFound,
     Refusal,
-    StorageFailed,
     TooLarge,
     TooMany,
     Unavailable,
     Unprocessable,
 )
 from hub.model.event import Position
-from hub.model.ids import CallId, CallIds, Incarnation
+from hub.model.ids import CallIds, Incarnation
 from hub.model.job import facets_of
 from hub.model.principal import Principal
 from hub.model.schema import SCHEMA, Schema
@@ -48,30 +47,7 @@ from hub.ports.adapter import Adapter, CallError, DeviceRequest
 from hub.ports.clock import Clock
 from hub.ports.engine import IdempotencyMark, Journal, Remembered
 
-
-@dataclass(frozen=True, slots=True)
-class Idempotency:
-    """A caller's Idempotency-Key with the fingerprint of the request that carries it."""
-
-    key: str
-    fingerprint: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """A call that the hub answers for; `position` is its channel's position before the completion."""
-
-    call: Call
-    position: Position
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """One verdict per request, in order. `replayed`: the first answer again, nothing was executed."""
-
-    verdicts: tuple[Taken | Refusal, ...]
-    replayed: bool = False
-
+__all__ = ["Idempotency", "Intake", "Submission", "Taken", "refusal_of"]
 
 class Intake:
     """The one door through which calls come in, whatever language they were asked in."""
@@ -99,6 +75,7 @@ class Intake:
         self._incarnation = incarnation
         self._limits = limits
         self._stats = stats
+        self._marks = Marks(journal, clock, limits, stats)
         self._ids = CallIds()
         self._checks: dict[str, Callable[[DeviceRequest], None] | None] = {}
         self.closed: Unavailable | None = Unavailable("the hub is starting", code="starting", retry_after=1)
@@ -118,19 +95,18 @@ class Intake:
         declared_ok: bool = True,
         queue_limit: int | None = None,
         alias_kinds: Sequence[str] = (),
+        memo: Memo | None = None,
     ) -> Submission:
         """Judge each request and take responsibility for the good ones, in one commit.
 
         `declared_ok=False` refuses a device that never registered; `queue_limit` bounds the unsent calls of this
-        dialect per device. Refusals are verdicts, in order. Raises IdempotencyConflict, TooMany (rate of the key),
-        Unavailable (starting, draining), StorageFailed (nothing was taken on).
+        dialect per device; `memo` gives what is to be remembered with the key, beside the calls. Refusals are
+        verdicts, in order. Raises IdempotencyConflict, TooMany (rate of the key), Unavailable (starting, draining),
+        StorageFailed (nothing was taken on).
         """
-        if self.closed is not None:
-            raise self.closed
-        if idempotency is not None:
-            mark = await self._journal.recall(principal.application, idempotency.key, self._clock.now())
-            if mark is not None:
-                return await self._replay(mark, idempotency)
+        before = await self.recalled(principal, idempotency)
+        if before is not None:
+            return before
         self._access.take_call(principal, len(specs))
         denied = await self._denied(specs)
         now = self._clock.now()
@@ -156,15 +132,19 @@ class Intake:
             if name not in positions:
                 positions[name] = (await self._channels.open(name, call.spec.account)).position
         if len(specs) == 1 or not any(isinstance(v, Refusal) for v in judged):
-            verdicts: tuple[Taken | Refusal, ...] = tuple(Taken(c, positions[c.spec.channel]) for c in calls)
+            verdicts: Verdicts = tuple(Taken(c, positions[c.spec.channel]) for c in calls)
         else:
             verdicts = tuple(v if isinstance(v, Refusal) else Taken(v, positions[v.spec.channel]) for v in judged)
         # From here on a caller that goes away must not tear the commit from what follows it.
         with anyio.CancelScope(shield=True):
-            remembered = await self._take_on(calls, positions, idempotency, principal, now)
+            mark = None
+            if idempotency is not None:
+                told = {} if memo is None else memo(verdicts)
+                mark = self._marks.mark(principal.application, idempotency, calls, positions, told, now)
+            remembered = await self._take_on(calls, mark)
         if remembered is not None:
             assert idempotency is not None
-            return await self._replay(remembered, idempotency)
+            return await self._marks.replay(remembered, idempotency)
         return Submission(verdicts)
 
     async def _denied(self, specs: Sequence[CallSpec]) -> dict[str, Refusal]:
@@ -185,18 +165,10 @@ class Intake:
                         group.start_soon(judge, url)
         return denied
 
-    async def _take_on(
-        self,
-        calls: Sequence[Call],
-        positions: Mapping[str, Position],
-        idempotency: Idempotency | None,
-        principal: Principal,
-        now: datetime,
-    ) -> IdempotencyMark | None:
+    async def _take_on(self, calls: Sequence[Call], mark: IdempotencyMark | None) -> IdempotencyMark | None:
         if self.closed is not None:
             raise self.closed
         tickets = [self._dispatch.join(call) for call in calls]
-        mark = None if idempotency is None else self._mark(calls, positions, idempotency, principal, now)
         try:
             result = await self._journal.accept(
                 calls, self._incarnation, [t.call.id for t in tickets if t.slot], mark
@@ -212,37 +184,14 @@ class Intake:
         self._dispatch.committed(tickets, result.claimed)
         return None
 
-    def _mark(
-        self,
-        calls: Sequence[Call],
-        positions: Mapping[str, Position],
-        idempotency: Idempotency,
-        principal: Principal,
-        now: datetime,
-    ) -> IdempotencyMark:
-        # Kept for 24 h after the completion, which is at the latest at the deadline (A6).
-        last = max(call.deadline for call in calls)
-        return IdempotencyMark(
-            application=principal.application,
-            key=idempotency.key,
-            fingerprint=idempotency.fingerprint,
-            expires_at=max(last + timedelta(hours=1), last + self._limits.idempotency, now),
-            calls=tuple(call.id for call in calls),
-            answer={name: [position.epoch, position.offset] for name, position in positions.items()},
-        )
+    async def recalled(self, principal: Principal, idempotency: Idempotency | None) -> Submission | None:
+        """The first answer to a request that is repeated, before anything about it is judged anew; None for a new one.
 
-    async def _replay(self, mark: IdempotencyMark, idempotency: Idempotency) -> Submission:
-        if mark.fingerprint != idempotency.fingerprint:
-            raise IdempotencyConflict("this Idempotency-Key came with another request before")
-        verdicts: list[Taken | Refusal] = []
-        for call_id in mark.calls:
-            state = await self._journal.get(CallId(call_id))
-            if state is None:
-                raise StorageFailed("a remembered call is not in the journal")
-            epoch, offset = (mark.answer or {})[state.call.spec.channel]
-            verdicts.append(Taken(state.call, Position(epoch, offset)))
-        self._stats.replayed += 1
-        return Submission(tuple(verdicts), replayed=True)
+        Raises what `submit` raises for it.
+        """
+        if self.closed is not None:
+            raise self.closed
+        return None if idempotency is None else await self._marks.recall(principal.application, idempotency)
 
     def judge(self, principal: Principal, spec: CallSpec, *, declared_ok: bool = True) -> Call:
         """Judge one request as `submit` does and take on nothing. Raises the refusal."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import timedelta
+from functools import partial
 
 import anyio
 import anyio.lowlevel
@@ -21,12 +22,16 @@ from hub.core.channels import DEFAULT
 from hub.core.directory import Directory
 from hub.core.ending import backoff
 from hub.core.owed import CANCELLED, LEFT, Owed
-from hub.core.rules import Rule, Rules, observable
+from hub.core.rule import Rule
+from hub.core.rules import Rules, observable
 from hub.core.tasks import Tasks
+from hub.core.values import Values
 from hub.core.wants import MOST_WANTS, Life, Wanted, Wants, Watched, registered, without
+from hub.core.writes import Writes
 from hub.model.device import Device, Presence
 from hub.model.errors import MethodNotAllowed, NotFound, StorageFailed, TooMany
 from hub.model.event import EventDraft, EventKind
+from hub.model.record import Kind
 from hub.ports.adapter import (
     Adapter,
     Busy,
@@ -47,8 +52,10 @@ CANCEL_TIME = 10.0
 NO_VALUE_YET = 204
 """An observation that began without a value says so by this status."""
 AT_ONCE = 1000
+"""Steps of a long walk before others have a turn."""
 
 log = logging.getLogger("hub.observe")
+
 
 @dataclass(slots=True)
 class _Running:
@@ -71,13 +78,12 @@ class Observing:
         cache: Cache | None = None,
     ) -> None:
         self.rules = Rules(directory)
-        self._directory = directory
-        self._adapters = adapters
-        self._log = channel_log
-        self._clock = clock
-        self._cache = Cache(clock) if cache is None else cache
+        self._directory, self._adapters = directory, adapters
+        self._log, self._clock = channel_log, clock
+        self._values = Values(channel_log, Cache(clock) if cache is None else cache)
         self._owed = Owed(directory, channel_log, clock)
         self._wants = Wants(directory, self.rules, self._stop)
+        self._rules_put = Writes()
         self._running: dict[Watched, _Running] = {}
         self._tasks: Tasks | None = None
 
@@ -133,9 +139,11 @@ class Observing:
                 raise TooMany(f"at most {MOST_WANTS} resources of a device", code="too-many-observations")
             wanted[path] = wanted.get(path, Life(0)) | life
 
-        before = await self._wants.change(application, device, add)
-        if ref is not None:
-            await self._owed.promise(application, device, path, ref)
+        owner = (device.account, device.id)
+        with self._owed.room(application, owner) if ref is not None else nullcontext():
+            before = await self._wants.change(application, owner, add)
+            if ref is not None:
+                await self._owed.promise(application, device, path, ref)
         running = self._running.get((device.account, device.id, path))
         if running is None:
             self._start(device, path)
@@ -143,7 +151,7 @@ class Observing:
             if running.task is None:
                 await self._owed.pay((device.account, device.id), path, running.last or DeviceResponse(200))
         elif running.last is not None and (path not in before or tell_again):
-            await self._tell(device, path, running.last, None, [application])
+            await self._values.tell(device, path, running.last, [application])
         return path not in before
 
     async def unwant(self, application: str, device: Device, path: str | None = None) -> bool:
@@ -156,33 +164,45 @@ class Observing:
             else:
                 wanted.pop(path, None)
 
-        before = await self._wants.change(application, device, remove)
+        before = await self._wants.change(application, (device.account, device.id), remove)
         await self._unwanted(device, CANCELLED)
         return bool(before) if path is None else path in before
 
     async def put_rules(self, application: str, account: str, rules: Sequence[Rule]) -> None:
         """Replace the application's rules. New ones speak from a device's next registration or update on; what
         only a rule wanted that is gone now is wanted no more. Raises StorageFailed."""
-        await self.rules.replace(application, account, rules)
-        for number, owner in enumerate(self._wants.owners()):
-            if owner[0] == account:
-                self._wants.forget_ruled(application, owner)
-            if number % AT_ONCE == AT_ONCE - 1:
-                await anyio.lowlevel.checkpoint()
+        async with self._rules_put.line(Kind.RULE, application):
+            await self._wants.settle(application)
+            await self.rules.replace(application, account, rules)
+            done = 0
+            for owner in self._wants.concerned(application):
+                done += 1 if owner[0] != account else await self._wants.forget_ruled(application, owner)
+                if done >= AT_ONCE:
+                    done = 0
+                    await anyio.lowlevel.checkpoint()
 
-    async def registering(self, device: Device, *, anew: bool) -> None:
-        """A registration (`anew`) or an update of one is about to be told: apply the rules to what it says, and end
-        what lasts only until a registration. Raises StorageFailed.
+    @asynccontextmanager
+    async def registering(self, device: Device, *, anew: bool) -> AsyncIterator[None]:
+        """A registration (`anew`) or an update of one is about to be told, within the block: apply the rules to what
+        it says, and end what lasts only until a registration. Raises StorageFailed.
 
         It comes before the telling, so that a want that answers the telling is not ended by it.
         """
-        known = self._wants.of((device.account, device.id))
-        applications = {application.id for application in self._directory.applications(device.account)}
-        for application in sorted(applications | known.keys()):
-            ruled = self.rules.wanted(application, device)
-            if ruled or application in known:
-                await self._wants.change(application, device, registered(ruled, anew))
-        await self._unwanted(device, LEFT)
+        owner = (device.account, device.id)
+
+        def apply(application: str, wanted: Wanted) -> None:
+            registered(wanted, self.rules.wanted(application, device), anew)
+
+        with self._wants.telling(device):
+            known = self._wants.of(owner)
+            applications = {application.id for application in self._directory.applications(device.account)}
+            for application in sorted(applications | known.keys()):
+                if application in known or self.rules.of(application):
+                    # By the rules as they are when its turn comes.
+                    await self._wants.change(application, owner, partial(apply, application))
+                    await anyio.lowlevel.checkpoint()
+            await self._unwanted(device, LEFT)
+            yield
 
     async def left(self, device: Device) -> None:
         """The device's registration is over: who waits for the outcome of a subscription is told so."""
@@ -231,6 +251,16 @@ class Observing:
         running.task = self._tasks.create_task(self._establish(key, running), name=f"observe {path}")
 
     async def _establish(self, key: Watched, running: _Running) -> None:
+        try:
+            await self._try(key, running)
+        except Exception:
+            # An adapter's bug: it is tried again when the device shows up.
+            log.exception("observing %s of device %s", key[2], key[1])
+        finally:
+            if running.observation is None and self._running.get(key) is running:
+                del self._running[key]
+
+    async def _try(self, key: Watched, running: _Running) -> None:
         tries = 0
         owner, path = key[:2], key[2]
         while self._running.get(key) is running and self._wants.who(owner, path):
@@ -256,21 +286,18 @@ class Observing:
                 await _cancel(observation)
                 await self._refused(device, path, response)
                 break
-            running.observation, running.task, running.last = observation, None, response
-            if response.status == NO_VALUE_YET:
-                running.last = None
+            running.observation, running.task = observation, None
+            running.last = None if response.status == NO_VALUE_YET else response
             await self._first(device, path, response)
             return
-        if self._running.get(key) is running:
-            del self._running[key]
 
     async def _first(self, device: Device, path: str, value: DeviceResponse) -> None:
         try:
             owner = (device.account, device.id)
             told = await self._owed.pay(owner, path, value)
             if value.status != NO_VALUE_YET:
-                self._remember(device, path, value)
-                await self._tell(device, path, value, None, set(self._wants.who(owner, path)) - told)
+                self._values.remember(device, path, value)
+                await self._values.tell(device, path, value, set(self._wants.who(owner, path)) - told)
         except StorageFailed as failure:
             log.warning("the first value of %s could not be stored: %s", path, failure)
 
@@ -289,7 +316,7 @@ class Observing:
                         body = self._owed.outcome(owner, f"{device.id}{path}", answer)
                         draft = EventDraft(f"{application}/{DEFAULT}", EventKind.COMPLETION, body)
                         await self._log.append([draft], {draft.channel: device.account})
-                    await self._wants.change_in_line(application, device, without(path, Life.REGISTRATION))
+                    await self._wants.change_in_line(application, owner, without(path, Life.REGISTRATION))
                 except StorageFailed as failure:
                     log.warning("the refusal of %s could not be stored: %s", path, failure)
 
@@ -300,45 +327,18 @@ class Observing:
 
         Values that came together (`attrs["values"]`) are told in one commit, one event for each (decisions H3).
         """
-        age = event.attrs.get("max_age")
+        age, owner = event.attrs.get("max_age"), (device.account, device.id)
         together = event.attrs.get("values") or ((event.target or "", event.payload, event.content_type),)
         drafts: list[EventDraft] = []
         for path, payload, content_type in together:
             value = DeviceResponse(200, payload, content_type, age)
-            self._remember(device, path, value)
-            running = self._running.get((device.account, device.id, path))
+            self._values.remember(device, path, value)
+            running = self._running.get((*owner, path))
             if running is not None and running.task is None:
                 running.last = value
-            drafts += self._drafts(device, path, value, event.seq)
+            drafts += self._values.drafts(device, path, value, self._wants.who(owner, path), event.seq)
         if drafts:
             await self._log.append(drafts, {draft.channel: device.account for draft in drafts})
-
-    def _remember(self, device: Device, path: str, value: DeviceResponse) -> None:
-        age = None if value.max_age is None else timedelta(seconds=value.max_age)
-        self._cache.news((device.adapter, device.address), path, value.payload, value.content_type, age)
-
-    async def _tell(
-        self, device: Device, path: str, value: DeviceResponse, seq: int | None, who: Iterable[str] | None = None
-    ) -> None:
-        drafts = self._drafts(device, path, value, seq, who)
-        if drafts:
-            await self._log.append(drafts, {draft.channel: device.account for draft in drafts})
-
-    def _drafts(
-        self, device: Device, path: str, value: DeviceResponse, seq: int | None, who: Iterable[str] | None = None
-    ) -> list[EventDraft]:
-        applications = self._wants.who((device.account, device.id), path) if who is None else sorted(who)
-        body = {
-            "device": device.id,
-            "name": device.name,
-            "path": path,
-            "payload": value.payload,
-            "content_type": value.content_type,
-            "max_age": value.max_age,
-            "seq": seq,
-        }
-        channels = dict.fromkeys(f"{application}/{DEFAULT}" for application in applications)
-        return [EventDraft(name, EventKind.NOTIFICATION, body) for name in channels]
 
 
 async def _cancel(observation: Observation) -> None:

@@ -7,7 +7,9 @@ value, or why there is none. Exactly one is told for each promise; a crash in be
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +47,7 @@ class Owed:
         self._log = channel_log
         self._clock = clock
         self._promises: dict[Owner, list[_Promise]] = {}
+        self._rooms: Counter[tuple[str, Owner]] = Counter()
 
     def load(self) -> None:
         """Know the stored ones. Call after the directory was loaded."""
@@ -57,11 +60,24 @@ class Owed:
         """The devices about which somebody is owed an outcome."""
         return list(self._promises)
 
-    async def promise(self, application: str, device: Device, path: str, ref: str) -> None:
-        """Remember that the application is owed an outcome with this id. Raises TooMany, StorageFailed."""
-        promises = self._promises.setdefault((device.account, device.id), [])
-        if sum(1 for known in promises if known.application == application) >= MOST:
+    @contextmanager
+    def room(self, application: str, owner: Owner) -> Iterator[None]:
+        """Keep room for one promise within the block. Raises TooMany."""
+        place = (application, owner)
+        there = sum(1 for known in self._promises.get(owner, ()) if known.application == application)
+        if there + self._rooms[place] >= MOST:
             raise TooMany(f"at most {MOST} outcomes of subscriptions to a device", code="too-many-observations")
+        self._rooms[place] += 1
+        try:
+            yield
+        finally:
+            self._rooms[place] -= 1
+            if not self._rooms[place]:
+                del self._rooms[place]
+
+    async def promise(self, application: str, device: Device, path: str, ref: str) -> None:
+        """Remember that the application is owed an outcome with this id; it has `room`. Raises StorageFailed."""
+        promises = self._promises.setdefault((device.account, device.id), [])
         promise = _Promise(application, path, ref)
         promises.append(promise)
         body = {"application": application, "device": device.id, "path": path}

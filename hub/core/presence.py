@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from hub.core.channels import DEFAULT
+from hub.core.claims import PSK_IDENTITY
 from hub.core.directory import Directory
 from hub.core.dispatch import Dispatch
 from hub.core.observe import Observing
@@ -26,6 +27,8 @@ from hub.model.record import Kind
 from hub.ports.adapter import DeviceEvent
 from hub.ports.adapter import EventKind as Heard
 from hub.ports.clock import Clock
+
+FEW_ENDS = 1000
 
 log = logging.getLogger("hub.presence")
 audit = logging.getLogger("hub.audit")
@@ -42,8 +45,10 @@ class PresenceBook:
         self._observe = observe
         self._clock = clock
         self._stats = stats
-        # When registrations end, soonest first; an entry that a later registration made untrue is passed over.
+        # When to look whether registrations ended, soonest first; `_looks` has the one entry of each device that
+        # counts. An update that moves the end away leaves it: whoever looks too early looks again.
         self._ends: list[tuple[datetime, str, str]] = []
+        self._looks: dict[tuple[str, str], datetime] = {}
 
     def load(self) -> None:
         """Know when the stored registrations end. Call after the directory was loaded."""
@@ -51,8 +56,19 @@ class PresenceBook:
             self._ends_at(device)
 
     def _ends_at(self, device: Device) -> None:
-        if device.registration is Registration.REGISTERED and device.expires_at is not None:
-            heapq.heappush(self._ends, (device.expires_at, device.account, device.id))
+        if device.registration is not Registration.REGISTERED or device.expires_at is None:
+            return
+        owner = (device.account, device.id)
+        look = self._looks.get(owner)
+        if look is not None and look <= device.expires_at:
+            return
+        self._looks[owner] = device.expires_at
+        if len(self._ends) > 2 * len(self._looks) + FEW_ENDS:
+            # Ends that moved nearer again and again left their entries.
+            self._ends = [(at, *whose) for whose, at in self._looks.items()]
+            heapq.heapify(self._ends)
+        else:
+            heapq.heappush(self._ends, (device.expires_at, *owner))
 
     async def hear(self, adapter: str, event: DeviceEvent, home: str | None) -> Device | None:
         """Take in one report; returns the device (None for an unknown one) once what must be on disk is there.
@@ -60,6 +76,10 @@ class PresenceBook:
         `home` is the account in which unknown devices of this adapter are created, if the configuration names one.
         """
         device = self._directory.at(adapter, event.device)
+        if device is not None and event.attrs.get("proved") is False and PSK_IDENTITY in device.aliases:
+            # Whoever let it in: nobody moves a device that has a key without proving that he has it too.
+            log.warning("%s of device %s, which has a key, was not proved and is refused", event.kind.value, device.id)
+            return None
         if event.kind is Heard.REGISTERED:
             return await self._registered(adapter, event, device, home)
         if device is None:
@@ -115,14 +135,14 @@ class PresenceBook:
             return self._awake(device)
         # Nothing of an earlier life is true any more.
         self._dispatch.cache.drop((adapter, event.device))
-        await self._observe.registering(told, anew=True)
-        stored = await self._edit(
-            device,
-            lambda before: _here(_described(before, attrs, now), now),
-            EventKind.REGISTERED,
-            memory=attrs.get("memory"),
-            new=new,
-        )
+        async with self._observe.registering(told, anew=True):
+            stored = await self._edit(
+                device,
+                lambda before: _here(_described(before, attrs, now), now),
+                EventKind.REGISTERED,
+                memory=attrs.get("memory"),
+                new=new,
+            )
         audit.info("registered", extra={"device": stored.id, "account": stored.account, "adapter": adapter})
         self._ends_at(stored)
         self._dispatch.queues.wake(stored.adapter, stored.address)
@@ -131,13 +151,13 @@ class PresenceBook:
     async def _updated(self, event: DeviceEvent, device: Device) -> Device:
         now = self._clock.now()
         told = replace(_described(device, event.attrs, now), registration=Registration.REGISTERED)
-        await self._observe.registering(told, anew=False)
-        stored = await self._edit(
-            device,
-            lambda before: _here(_described(before, event.attrs, now), now),
-            EventKind.UPDATED,
-            memory=event.attrs.get("memory"),
-        )
+        async with self._observe.registering(told, anew=False):
+            stored = await self._edit(
+                device,
+                lambda before: _here(_described(before, event.attrs, now), now),
+                EventKind.UPDATED,
+                memory=event.attrs.get("memory"),
+            )
         self._ends_at(stored)
         self._dispatch.queues.wake(stored.adapter, stored.address)
         return stored
@@ -211,12 +231,21 @@ class PresenceBook:
         """End the registrations whose time is over."""
         now = self._clock.now()
         while self._ends and self._ends[0][0] <= now:
-            entry = self._ends[0]
-            device = self._directory.device(entry[1], entry[2])
-            if device is not None and device.expires_at is not None and device.expires_at <= now:
-                # The entry stays until that is on disk: a failed write is tried again at the next look.
-                await self.gone(device, Registration.EXPIRED)
-            if self._ends and self._ends[0] == entry:
+            at, *whose = entry = self._ends[0]
+            owner = (whose[0], whose[1])
+            if self._looks.get(owner) == at:
+                device = self._directory.device(*owner)
+                if device is not None and device.expires_at is not None and device.expires_at <= now:
+                    # The entry stays until that is on disk: a failed write is tried again at the next look.
+                    await self.gone(device, Registration.EXPIRED)
+                if not self._ends or self._ends[0] != entry:
+                    continue  # others came before it meanwhile
+                del self._looks[owner]
+                device = self._directory.device(*owner)
+                heapq.heappop(self._ends)
+                if device is not None:
+                    self._ends_at(device)
+            else:
                 heapq.heappop(self._ends)
 
     async def _edit(

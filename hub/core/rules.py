@@ -3,56 +3,14 @@ is to be told of whenever such a device registers or updates its registration. P
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from hub.core.directory import Directory
+from hub.core.rule import Rule
+from hub.core.rule_index import CONTAINER, RuleIndex
 from hub.model.device import Device
 from hub.model.record import Kind, Record
-
-# Devices of LwM2M often register objects and instances only; what is inside them they know themselves.
-_CONTAINER = re.compile(r"/\d+(?:/\d+)?")
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """Devices by id and type, resources by path; `device` and each path may end in `*`.
-
-    None means any. No paths, or an empty list of them, means every observable resource; the two are kept apart
-    because a rule is told back as it was given.
-    """
-
-    device: str | None = None
-    type: str | None = None
-    paths: tuple[str, ...] | None = None
-
-    def fits(self, device: Device) -> bool:
-        """Whether the rule speaks of this device."""
-        if self.device is not None and not matches(self.device, device.id):
-            return False
-        return self.type is None or self.type == device.type
-
-    def wanted(self, device: Device) -> set[str]:
-        """The paths of a fitting device that the rule wants."""
-        if not self.paths:
-            return {resource.path for resource in device.resources if resource.observable}
-        return {path for pattern in self.paths for path in _named(pattern, device)}
-
-
-def matches(pattern: str, text: str) -> bool:
-    """Whether the text is the pattern, or begins as a pattern that ends in `*` does."""
-    return text.startswith(pattern[:-1]) if pattern.endswith("*") else text == pattern
-
-
-def _named(pattern: str, device: Device) -> set[str]:
-    if not pattern.startswith(("/", "*")):
-        pattern = "/" + pattern  # resources are named with their slash
-    found = {r.path for r in device.resources if r.observable and matches(pattern, r.path)}
-    if not pattern.endswith("*") and not found and inside_container(device, pattern):
-        found.add(pattern)
-    return found
 
 
 def inside_container(device: Device, path: str) -> bool:
@@ -60,7 +18,7 @@ def inside_container(device: Device, path: str) -> bool:
     if any(resource.path == path for resource in device.resources):
         return False
     return any(
-        _CONTAINER.fullmatch(resource.path) and path.startswith(resource.path + "/") for resource in device.resources
+        CONTAINER.fullmatch(resource.path) and path.startswith(resource.path + "/") for resource in device.resources
     )
 
 
@@ -71,10 +29,10 @@ def observable(device: Device, path: str) -> bool | None:
     """
     if not device.resources:
         return True
-    if _CONTAINER.fullmatch(path):
+    if CONTAINER.fullmatch(path):
         inside = [r for r in device.resources if r.path == path or r.path.startswith(path + "/")]
         if inside:
-            return any(r.observable or _CONTAINER.fullmatch(r.path) for r in inside)
+            return any(r.observable or CONTAINER.fullmatch(r.path) for r in inside)
     exact = [resource for resource in device.resources if resource.path == path]
     if exact:
         return any(resource.observable for resource in exact)
@@ -87,11 +45,12 @@ class Rules:
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
         self._rules: dict[str, tuple[Rule, ...]] = {}
+        self._indexes: dict[str, RuleIndex] = {}
 
     def load(self) -> None:
         """Know the stored rules. Call after the directory was loaded."""
         for record in self._directory.records(Kind.RULE):
-            self._rules[record.id] = tuple(_rule(entry) for entry in record.body["rules"])
+            self._know(record.id, tuple(_rule(entry) for entry in record.body["rules"]))
 
     def of(self, application: str) -> tuple[Rule, ...]:
         """The application's rules, in the order given."""
@@ -99,21 +58,23 @@ class Rules:
 
     def wanted(self, application: str, device: Device) -> set[str]:
         """The paths of the device that the application's rules want."""
-        found: set[str] = set()
-        for rule in self.of(application):
-            if rule.fits(device):
-                found |= rule.wanted(device)
-        return found
+        index = self._indexes.get(application)
+        return set() if index is None else index.wanted(device)
 
     async def replace(self, application: str, account: str, rules: Sequence[Rule]) -> None:
         """Put these in place of all; known from when they are on disk. Raises StorageFailed."""
         if rules:
             body = {"rules": [_entry(rule) for rule in rules]}
             await self._directory.put(Record(Kind.RULE, application, account, body))
-            self._rules[application] = tuple(rules)
+            self._know(application, tuple(rules))
         else:
             await self._directory.delete(Kind.RULE, application)
             self._rules.pop(application, None)
+            self._indexes.pop(application, None)
+
+    def _know(self, application: str, rules: tuple[Rule, ...]) -> None:
+        self._rules[application] = rules
+        self._indexes[application] = RuleIndex(rules)
 
 
 def _entry(rule: Rule) -> dict[str, Any]:

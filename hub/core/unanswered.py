@@ -38,7 +38,7 @@ class Unanswered:
 
         Raises what `Intake.submit` gives as verdicts, Conflict (`no-response-impossible`) for a device that sleeps
         between contacts or whose protocol knows no such message, TooMany (`queue-full`) when it takes nothing more
-        now, Unavailable (`not-connected`).
+        now, Unavailable (`not-connected`; `timeout` when it is not known whether it was sent in time).
         """
         call = self._intake.judge(principal, spec, declared_ok=False)
         device = self._directory.device(spec.account, spec.device)
@@ -51,15 +51,23 @@ class Unanswered:
         if spec.method != "GET":
             self._cache.drop(place)
         try:
-            with anyio.move_on_after(SENDING_TIME.total_seconds()):
+            with anyio.fail_after(SENDING_TIME.total_seconds()):
                 await adapter.call(request)
         except Busy:
             raise TooMany("the device takes nothing more now", code="queue-full", retry_after=1) from None
+        except TimeoutError:
+            raise _unfinished() from None
         except (NotConnected, Unreachable, DeviceTimeout) as error:
             if error.delivery is Delivery.NOT_SENT:
                 raise Unavailable("the device has no connection now", code="not-connected") from None
+            if isinstance(error, DeviceTimeout) and error.delivery is Delivery.MAYBE:
+                raise _unfinished() from None
         except CallError as error:
             raise refusal_of(error) from None
         finally:
             if spec.method != "GET":
                 self._cache.drop(place)
+
+
+def _unfinished() -> Unavailable:
+    return Unavailable("the message could not be sent in time, or not whole", code="timeout")

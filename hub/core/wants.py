@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from hub.core.directory import Directory
 from hub.core.rules import Rules
 from hub.model.device import Device
+from hub.model.errors import HubError
 from hub.model.record import Kind, Record
 
 Owner = tuple[str, str]
@@ -38,6 +39,9 @@ class Life(enum.Flag):
 MOST_WANTS = 1000
 """Of an application, for one device."""
 
+AT_ONCE = 64
+"""Records that are written beside each other, so that they share commits."""
+
 Wanted = dict[str, Life]
 """The wants of one application for one device, by path."""
 
@@ -45,21 +49,27 @@ Edit = Callable[[Wanted], None]
 
 
 class Wants:
-    """All wants. `unwanted` is called for each resource that nobody wants any more."""
+    """All wants. `unwanted` is called for each resource that nobody wants any more.
+
+    What memory has is what the record on disk says, less what only rules wanted that are gone meanwhile. While such a
+    record says more than is true it is `_stale`, and is written before the rules change once more.
+    """
 
     def __init__(self, directory: Directory, rules: Rules, unwanted: Callable[[Watched], None]) -> None:
         self._directory = directory
         self._rules = rules
         self._unwanted = unwanted
         self._wants: dict[Owner, dict[str, Wanted]] = {}
-        self._lines: dict[tuple[Owner, str], tuple[asyncio.Lock, list[None]]] = {}
+        self._stale: dict[str, set[Owner]] = {}
+        self._told: dict[Owner, list[Device]] = {}
+        self._lines: dict[str, dict[Owner, tuple[asyncio.Lock, list[None]]]] = {}
 
     def load(self) -> None:
         """Know the stored wants. Call after the directory and the rules were loaded."""
         for record in self._directory.records(Kind.WANT):
             owner = (record.account, str(record.body["device"]))
             wanted = {str(path): Life(life) for path, life in record.body["paths"].items()}
-            self._know(owner, str(record.body["application"]), wanted, self._directory.device(*owner))
+            self._keep_ruled(owner, str(record.body["application"]), wanted)
 
     def owners(self) -> list[Owner]:
         """The devices of which something is wanted."""
@@ -77,31 +87,48 @@ class Wants:
         """The resources of a device that anybody wants."""
         return {path for wanted in self.of((device.account, device.id)).values() for path in wanted}
 
-    async def change(self, application: str, device: Device, edit: Edit) -> Wanted:
+    @contextmanager
+    def telling(self, device: Device) -> Iterator[None]:
+        """Rules are judged by what a registration says of a device, before the directory knows it."""
+        owner = (device.account, device.id)
+        told = self._told.setdefault(owner, [])
+        told.append(device)
+        try:
+            yield
+        finally:
+            told.remove(device)
+            if not told:
+                self._told.pop(owner, None)
+
+    async def change(self, application: str, owner: Owner, edit: Edit) -> Wanted:
         """Change the wants of an application for a device, on disk first; returns how they were. Raises what
         `edit` raises, having changed nothing, and StorageFailed."""
-        async with self.line((device.account, device.id), application):
-            return await self.change_in_line(application, device, edit)
+        async with self.line(owner, application):
+            return await self.change_in_line(application, owner, edit)
 
-    async def change_in_line(self, application: str, device: Device, edit: Edit) -> Wanted:
+    async def change_in_line(self, application: str, owner: Owner, edit: Edit) -> Wanted:
         """As `change`, for one who holds the line."""
-        owner = (device.account, device.id)
         before = dict(self.of(owner).get(application, {}))
         after = dict(before)
         edit(after)
-        if after != before:
-            record = _record(owner, application, after)
+        record = _record(owner, application, after)
+        stored = self._directory.record(Kind.WANT, record.id)
+        if record.body["paths"] != (stored.body["paths"] if stored is not None else {}):
+            # Until it is known what became of the write.
+            self._stale.setdefault(application, set()).add(owner)
             if after:
                 await self._directory.put(record)
             else:
                 await self._directory.delete(Kind.WANT, record.id)
-            self._know(owner, application, after, device)
+        self._fresh(application, owner)
+        self._know(owner, application, after)
         return before
 
     @asynccontextmanager
     async def line(self, owner: Owner, application: str) -> AsyncIterator[None]:
         """Changes of one record, one after the other."""
-        lock, standing = self._lines.setdefault((owner, application), (asyncio.Lock(), []))
+        lines = self._lines.setdefault(application, {})
+        lock, standing = lines.setdefault(owner, (asyncio.Lock(), []))
         standing.append(None)
         try:
             async with lock:
@@ -109,23 +136,62 @@ class Wants:
         finally:
             standing.pop()
             if not standing:
-                del self._lines[owner, application]
+                del lines[owner]
+                if not lines:
+                    self._lines.pop(application, None)
 
-    def forget_ruled(self, application: str, owner: Owner) -> None:
-        """The application's rules changed: what only a rule wanted that is gone is wanted no more.
+    # Rules that change.
 
-        Only memory changes. The record says more than is true until its next change; `load` looks at the rules too.
+    async def settle(self, application: str) -> None:
+        """Write what the application's rules ended and disk still says, at the latest before other rules are known:
+        they may name it again, and it is wanted by a registration only. Raises StorageFailed."""
+        while stale := list(self._stale.get(application, ()))[:AT_ONCE]:
+            writes = (self.change(application, owner, _as_it_is) for owner in stale)
+            for failure in await asyncio.gather(*writes, return_exceptions=True):
+                if isinstance(failure, HubError):
+                    raise failure
+                if isinstance(failure, BaseException):
+                    raise RuntimeError("wants could not be written") from failure
+
+    def concerned(self, application: str) -> list[Owner]:
+        """The devices of which the application wants something or is about to, and more."""
+        return [*self._wants, *(owner for owner in self._lines.get(application, ()) if owner not in self._wants)]
+
+    async def forget_ruled(self, application: str, owner: Owner) -> int:
+        """The application's rules changed: what only a rule wanted that is gone is wanted no more. Returns how many
+        steps that took, about.
+
+        Only memory changes: there may be very many devices. `load` looks at the rules too.
         """
-        wanted = self.of(owner).get(application, {})
-        if any(Life.RULE in life for life in wanted.values()):
-            self._know(owner, application, wanted, self._directory.device(*owner))
+        if application not in self.of(owner) and owner not in self._lines.get(application, ()):
+            return 1
+        async with self.line(owner, application):
+            wanted = self.of(owner).get(application, {})
+            device = self._keep_ruled(owner, application, wanted)
+            return 50 + len(wanted) + (0 if device is None else len(device.resources))
 
-    def _know(self, owner: Owner, application: str, wanted: Wanted, device: Device | None) -> None:
-        """Take these wants into memory, less what only rules wanted that are gone meanwhile."""
+    def _keep_ruled(self, owner: Owner, application: str, wanted: Wanted) -> Device | None:
+        """Take these wants into memory, less what only rules wanted that are gone; the device as it was judged."""
+        told = self._told.get(owner)
+        device = told[-1] if told else self._directory.held_device(*owner)
+        kept = wanted
         if any(Life.RULE in life for life in wanted.values()):
             ruled = set() if device is None else self._rules.wanted(application, device)
-            kept = {path: life if path in ruled else life & ~Life.RULE for path, life in wanted.items()}
-            wanted = {path: life for path, life in kept.items() if life}
+            judged = {path: life if path in ruled else life & ~Life.RULE for path, life in wanted.items()}
+            kept = {path: life for path, life in judged.items() if life}
+        if kept != wanted:
+            self._stale.setdefault(application, set()).add(owner)
+        self._know(owner, application, kept)
+        return device
+
+    def _fresh(self, application: str, owner: Owner) -> None:
+        stale = self._stale.get(application)
+        if stale is not None:
+            stale.discard(owner)
+            if not stale:
+                del self._stale[application]
+
+    def _know(self, owner: Owner, application: str, wanted: Wanted) -> None:
         mine = self._wants.setdefault(owner, {})
         before = mine.get(application, {})
         if wanted:
@@ -139,6 +205,10 @@ class Wants:
                 self._unwanted((*owner, path))
 
 
+def _as_it_is(wanted: Wanted) -> None:
+    """Nothing new: only what memory has is to be on disk."""
+
+
 def _record(owner: Owner, application: str, wanted: Wanted) -> Record:
     account, device = owner
     paths = {path: life.value for path, life in wanted.items()}
@@ -146,19 +216,15 @@ def _record(owner: Owner, application: str, wanted: Wanted) -> Record:
     return Record(Kind.WANT, f"{application}/{device}", account, body)
 
 
-def registered(ruled: set[str], anew: bool) -> Edit:
+def registered(wanted: Wanted, ruled: set[str], anew: bool) -> None:
     """What a registration does to the wants of one application whose rules want `ruled`."""
-
-    def edit(wanted: Wanted) -> None:
-        ends = Life.RULE | Life.REGISTRATION if anew else Life.RULE
-        for path in list(wanted):
-            wanted[path] &= ~ends
-        for path in sorted(ruled)[:MOST_WANTS]:
-            wanted[path] = wanted.get(path, Life(0)) | Life.RULE
-        for path in [path for path, life in wanted.items() if not life]:
-            del wanted[path]
-
-    return edit
+    ends = Life.RULE | Life.REGISTRATION if anew else Life.RULE
+    for path in list(wanted):
+        wanted[path] &= ~ends
+    for path in sorted(ruled)[:MOST_WANTS]:
+        wanted[path] = wanted.get(path, Life(0)) | Life.RULE
+    for path in [path for path, life in wanted.items() if not life]:
+        del wanted[path]
 
 
 def without(path: str, life: Life) -> Edit:

@@ -13,6 +13,7 @@ import enum
 import math
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -33,6 +34,7 @@ _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 _PLAIN = frozenset({str, int, float, bool, type(None), bytes, list, dict})
 _LEAST_INT, _MOST_INT = -(1 << 63), (1 << 64) - 1
+_DEEP_TEXT, _LONG_TEXT = f"has more than {MOST_LEVELS} levels", "has an integer of more than 64 bits"
 _MSGPACK_TYPES = ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack")
 
 
@@ -53,8 +55,43 @@ def encode(value: Any, form: Form) -> bytes:
     return _packed(value) if form is Form.MSGPACK else orjson.dumps(value)
 
 
+@dataclass(frozen=True, slots=True)
+class Loose:
+    """A JSON value of which the parts are judged each on its own: `deep` and `long` say whether there is anything to be
+    found, too many levels or an integer of more than 64 bits."""
+
+    value: Any
+    deep: bool
+    long: bool
+
+    def fault(self, part: Any, outside: int) -> str | None:
+        """What is wrong with a part that lies within so many levels; None for nothing."""
+        if not (self.deep or self.long):
+            return None
+        level = [part]
+        for _ in range(MOST_LEVELS + 1 - outside):
+            # The parser made a float of it; a float that was written so large beside it cannot be told from it.
+            if self.long and any(_beyond_64_bits(value) for value in level):
+                return _LONG_TEXT
+            level = [
+                *chain.from_iterable(map(dict.values, _only(dict, level))),
+                *chain.from_iterable(_only(list, level)),
+            ]
+            if not level:
+                return None
+        return _DEEP_TEXT
+
+
 def decode_json(body: bytes) -> Any:
     """The value of a JSON text; the last of duplicate names wins. Raises BadRequest (`bad-json`)."""
+    found = decode_loose(body)
+    if found.deep or found.long:
+        raise BadRequest(f"the body {_DEEP_TEXT if found.deep else _LONG_TEXT}", code="bad-json")
+    return found.value
+
+
+def decode_loose(body: bytes) -> Loose:
+    """As `decode_json`, but levels and integers are still to be judged. Raises BadRequest (`bad-json`)."""
     brackets = b""
     if body.count(b"[") + body.count(b"{") > MOST_LEVELS:
         brackets = _outside_strings(body).translate(_ONE_KIND, _NO_BRACKETS)
@@ -65,12 +102,9 @@ def decode_json(body: bytes) -> Any:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
         raise BadRequest("the body is not JSON", code="bad-json") from None
-    if _deeper(brackets, MOST_LEVELS):
-        raise BadRequest(f"the body has more than {MOST_LEVELS} levels", code="bad-json")
-    if _LONG in body.translate(_DIGITS):
-        # orjson turns an integer that does not fit into a float, silently: only here it is looked at again.
-        _judge_integers(_outside_strings(body))
-    return value
+    # orjson turns an integer that does not fit into a float, silently: only here it is looked at again.
+    long = _LONG in body.translate(_DIGITS) and _long_integer(_outside_strings(body))
+    return Loose(value, _deeper(brackets, MOST_LEVELS), long)
 
 
 def decode_msgpack(body: bytes) -> Any:
@@ -132,12 +166,15 @@ def _deeper(brackets: bytes, levels: int) -> bool:
     return bool(brackets)
 
 
-def _judge_integers(text: bytes) -> None:
-    """Refuse integers of more than 64 bits in JSON that has lost its strings."""
+def _long_integer(text: bytes) -> bool:
+    """Whether there are integers of more than 64 bits in JSON that has lost its strings."""
     numbers = [run for run in _LONG_NUMBER.findall(text) if run.removeprefix(b"-").isdigit()]
     # Compared by length first: Python refuses to turn very long digits into a number at all.
-    if numbers and (max(map(len, numbers)) > 20 or not _of_64_bits(list(map(int, numbers)))):
-        raise BadRequest("the body has an integer of more than 64 bits", code="bad-json")
+    return bool(numbers) and (max(map(len, numbers)) > 20 or not _of_64_bits(list(map(int, numbers))))
+
+
+def _beyond_64_bits(value: Any) -> bool:
+    return type(value) is float and not _LEAST_INT < value <= _MOST_INT
 
 
 def _of_64_bits(numbers: list[int]) -> bool:

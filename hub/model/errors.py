@@ -35,6 +35,11 @@ class StorageFull(StorageFailed):
     """The commit did not happen for want of room. Told as 507."""
 
 
+class NotTaken(StorageFailed):
+    """What a device reports was refused for what it says, not for want of a disk: nothing was kept, and the same report
+    would be refused again as things stand."""
+
+
 class Damaged(HubError):
     """A data file is damaged; starting on it could lose or invent answers."""
 

@@ -87,9 +87,21 @@ def facets_of(spec: CallSpec) -> JobFacets | None:
     if instance is not None and instance.startswith("name:"):
         name, instance = instance[5:], None
     elif spec.method == "POST" and not rest:
-        name = _named(spec.payload)
+        named = _member(spec.payload, "name")
+        name = named if isinstance(named, str) else None
     user = spec.echo.get(USER)
     return JobFacets(kind, action, instance, name, user if isinstance(user, str) else spec.application)
+
+
+def created(spec: CallSpec, outcome: Outcome) -> str | None:
+    """The instance that a create has made, as its answer names it; None for what made none, or did not say."""
+    if spec.method != "POST" or outcome.ending is not Ending.ANSWERED or not outcome.payload.startswith(b"{"):
+        return None
+    facets = facets_of(spec)
+    if facets is None or facets.action != _ACTIONS["POST"] or facets.instance is not None:
+        return None
+    id = _member(outcome.payload, "id")
+    return id if isinstance(id, str) and id else None
 
 
 def state_of(stage: Stage, ending: Ending | None) -> JobState:
@@ -129,10 +141,9 @@ def described(kind: str, action: str) -> str:
     return f"{action.replace('_', ' ').capitalize()} a {kind.replace('_', ' ')}."
 
 
-def _named(payload: bytes) -> str | None:
+def _member(payload: bytes, name: str) -> Any:
     try:
         value: Any = json.loads(payload)
     except (ValueError, RecursionError):
         return None
-    name = value.get("name") if isinstance(value, Mapping) else None
-    return name if isinstance(name, str) else None
+    return value.get(name) if isinstance(value, Mapping) else None

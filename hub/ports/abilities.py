@@ -12,7 +12,8 @@ from typing import Any, Protocol, runtime_checkable
 from hub.ports.adapter import DeviceRequest, DeviceResponse
 
 __all__ = [
-    "Checks", "Expels", "HoldsKeys", "KnowsServices", "Recovers", "Remembers", "Resumes", "ServesAsgi", "WatchesKeys",
+    "Checks", "Expels", "HoldsKeys", "JudgesAddresses", "KnowsServices", "Recovers", "Remembers", "Resumes",
+    "ServesAsgi", "WatchesKeys",
 ]
 
 # What a context may offer.
@@ -26,7 +27,8 @@ class Remembers(Protocol):
         """Keep what the adapter needs to go on with a registered device after a restart; returns once it is on disk.
 
         It replaces what was kept, also by `attrs["memory"]` of REGISTERED and UPDATED, which is kept in the commit of
-        the event. It goes with the registration (DEREGISTERED, EXPIRED, deletion). Raises StorageFailed.
+        the event. It goes with the registration (DEREGISTERED, EXPIRED, deletion). Raises StorageFailed, and
+        UnknownDevice where there is no registration: nothing was kept then.
         """
         ...
 
@@ -76,6 +78,15 @@ class Checks(Protocol):
 
     def check(self, req: DeviceRequest) -> None:
         """Raise CallError (NOT_SENT) when the request can never succeed; otherwise return."""
+        ...
+
+
+@runtime_checkable
+class JudgesAddresses(Protocol):
+    """Optional: says of a declared device, before the hub starts, that none can have such an address here."""
+
+    def judge_address(self, address: str) -> None:
+        """Raise ValueError that says what the address is not; otherwise return."""
         ...
 
 

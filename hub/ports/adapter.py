@@ -167,7 +167,8 @@ class DeviceEvent:
 
     `attrs` by kind: REGISTERED and UPDATED: lifetime (seconds or None), links (tuple of model
     Resource), type, name, queue_mode, boot, location, id (for a device that is made by it), memory (bytes, see
-    `Remembers`). LATE_RESPONSE: call_id, response (DeviceResponse).
+    `Remembers`), proved (False: who it is, only the device says; refused for one that has a key).
+    LATE_RESPONSE: call_id, response (DeviceResponse).
     NOTIFICATION: max_age, observed (True when it answers an observation).
     """
 
@@ -238,16 +239,18 @@ class AdapterContext(Protocol):
 
     async def accept(self, event: DeviceEvent) -> None:
         """Hand an event over; returns once the hub holds it on disk, so it may be acknowledged. Raises StorageFailed
-        when it could not be kept now, UnknownDevice when it never will: the hub has no such device (any more)."""
+        when it could not be kept now (NotTaken: nor with another try), UnknownDevice when it never will: the hub has no such device (any more)."""
         ...
 
     async def admit(self, kind: str, identity: str, proof: str | bytes | None) -> Admission | AdmissionRefused:
         """Ask who a dialling device is. Kinds: `key` (identity = device id or name, proof = an API key with scope
         `device`), `secret` (proof = the device's own secret), `name` (no proof; refused unless the configuration
-        opens it), `psk` (identity = one that `HoldsKeys.psk` gave a key for, and whose holder has proved it),
-        `product-device` and `product` (identity = `<product key>/<device key>`, proof = JSON of `algorithm`, `texts`
-        and `sign`, the hex digest of one of the texts with the device's or the product's secret behind it). Raises
-        StorageFailed where an admission has to be stored and cannot be now."""
+        opens it), `open` (no proof, at an adapter that lets everybody in: as `name`, and an unknown one is admitted
+        to become a device of the adapter's account; never a device that has a key), `psk` (identity = one that
+        `HoldsKeys.psk` gave a key for, and whose holder has proved it), `product-device` and `product` (identity
+        = `<product key>/<device key>`, proof = JSON of `algorithm`, `texts` and `sign`, the hex digest of one of the
+        texts with the device's or the product's secret behind it). Raises StorageFailed where an admission has to be
+        stored and cannot be now."""
         ...
 
     async def checkpoint(self, call_id: str, note: bytes) -> float:

@@ -51,13 +51,14 @@ class Remembered:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The end of one call, written whole or not at all."""
+    """The end of one call, written whole or not at all. `made`: the instance that it made, for searches of jobs."""
 
     call: CallId
     outcome: Outcome
     at: datetime
     drafts: tuple[EventDraft, ...] = ()
     deliveries: tuple[DeliveryDraft, ...] = ()
+    made: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,8 +242,16 @@ class LetterSearch:
 class Outbox(Protocol):
     """Deliveries to listeners that are not connected."""
 
-    async def due(self, now: datetime, limit: int, exclude: Collection[str] = ()) -> Sequence[Delivery]:
-        """Rows due at `now`, oldest first, skipping the endpoints in `exclude`."""
+    async def due(
+        self,
+        now: datetime,
+        limit: int,
+        exclude: Collection[str] = (),
+        exclude_applications: Collection[str] = (),
+        exclude_accounts: Collection[str] = (),
+    ) -> Sequence[Delivery]:
+        """Rows due at `now`, oldest first, skipping the endpoints in `exclude`, and whatever is these applications'
+        (the first part of the channel's name) or accounts'."""
         ...
 
     async def next_due(self, after: datetime | None = None) -> datetime | None:

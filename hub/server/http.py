@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, cast
@@ -27,6 +28,7 @@ WEBSOCKET_LINE = 8192 - 32
 LINGER = 2.0
 
 _SECOND = timedelta(seconds=1)
+_LINE = re.compile(rb"\s*\S+ (\S+)")
 
 
 Worded = Callable[[str, int], tuple[str, bytes] | None]
@@ -98,6 +100,9 @@ class RequestProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError:
+            if fresh and not self.url and (line := _LINE.match(data)):
+                # A method that the parser does not know: it stops before it says what was asked for.
+                self.url = line[1]
             self._refuse(self._refusal or 400)
             return
         except httptools.HttpParserUpgrade:

@@ -37,6 +37,7 @@ def contradictions(settings: Settings, environ: Mapping[str, str]) -> list[str]:
         if not isinstance(adapter.get("kind"), str):
             wrong.append(f"adapters.{id}.kind: names the kind of adapter and must be there")
         _upstreams(wrong, settings, id, adapter)
+    _clients(wrong, settings)
     for name in settings.admission.open_to_names:
         _known(wrong, "admission.open_to_names", "adapters", name, settings.adapters)
     for text in settings.callbacks.allow:
@@ -178,6 +179,17 @@ def _devices(wrong: list[str], settings: Settings, environ: Mapping[str, str]) -
         _try(wrong, device_secret, settings, key, environ)
         if device.schema:
             _known(wrong, f"{path}.schema", "schemas", device.schema, settings.schemas)
+
+
+def _clients(wrong: list[str], settings: Settings) -> None:
+    """A broker lets one client of a name in at a time: two would send each other away for ever."""
+    names: dict[tuple[str, str], str] = {}
+    for id, adapter in settings.adapters.items():
+        url, client = adapter.get("url"), adapter.get("client_id")
+        if adapter.get("kind") == "mqtt-broker" and isinstance(url, str) and isinstance(client, str) and client:
+            other = names.setdefault((url.rstrip("/").lower(), client), id)
+            if other != id:
+                wrong.append(f"adapters.{id}.client_id: is also that of adapters.{other}, at the same broker")
 
 
 def _upstreams(wrong: list[str], settings: Settings, id: str, adapter: Mapping[str, Any]) -> None:

@@ -73,6 +73,8 @@ class ContextDouble:
             return Admission(identity, self.keys[proof], f"at/{identity}")
         if kind == "secret" and proof is not None and self.secrets.get(("secret", identity)) == proof:
             return Admission(identity, "acme", f"at/{identity}")
+        if kind == "open":
+            return Admission(identity, "acme", identity)
         return AdmissionRefused("nobody knows it")
 
     async def checkpoint(self, call_id: str, note: bytes) -> float:

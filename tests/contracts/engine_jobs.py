@@ -13,7 +13,7 @@ from hub.dialects.powerstore.job import row
 from hub.model.call import Call, CallState, Stage
 from hub.model.errors import OutOfRange
 from hub.model.ids import CallId
-from hub.model.job import USER, facets_of
+from hub.model.job import USER, created, facets_of
 from hub.model.job_shape import JOB, SHAPES, UNFILTERED
 from hub.model.outcome import Ending, Outcome
 from hub.model.query import Query, apply
@@ -33,7 +33,7 @@ QUESTIONS: list[dict[str, str]] = [
     {"resource_type": "eq.volume", "resource_action": "in.(modify,delete)"}, {"resource_name": "is.null"},
     {"resource_name": "not.is.null"}, {"resource_name": "ilike.g*D"}, {"description_l10n": "ilike.*volume group*"},
     {"response_status": "eq.201"}, {"response_status": "gte.500"}, {"end_time": "is.null"},
-    {"progress_percentage": "lt.100"}, {"parent_id": "is.null"}, {"resource_id": "gt.g1"},
+    {"progress_percentage": "lt.100"}, {"parent_id": "is.null"}, {"resource_id": "gt.g1"}, {"resource_id": "eq.x"},
     {"start_time": "gte.2026-02-03T04:05:08Z"}, {"or": "(state.eq.QUEUED,resource_type.eq.local_user)"},
     {"and": "(state.eq.COMPLETED,or(user.eq.admin,user.eq.shop))", "limit": "2"}, {"id": "in.()"},
 ]  # fmt: skip
@@ -67,7 +67,8 @@ async def moved(run: Running, calls: Sequence[Call]) -> list[CallState]:
         if turn == 2:
             await run.engine.journal.checkpoint(call.id, MINE, b"note")
         if turn > 2:
-            await run.engine.journal.finish(End(call.id, OUTCOMES[turn - 3], run.clock.now()))
+            outcome = OUTCOMES[turn - 3]
+            await run.engine.journal.finish(End(call.id, outcome, run.clock.now(), made=created(call.spec, outcome)))
         states.append(await run.state(call.id))
     return states
 

@@ -66,6 +66,24 @@ class OutboxContract:
         assert [row.endpoint for row in due] == ["a", "b"]
         assert len(await run.engine.outbox.due(run.clock.now(), 2)) == 2
 
+    async def test_due_rows_come_without_those_of_excluded_applications_and_accounts(self, run: Running) -> None:
+        for number, (channel, account) in enumerate([
+            ("shop/default", "acme"), ("shop/more", "acme"), ("shop2/default", "acme"), ("yard/default", "other"),
+        ]):  # fmt: skip
+            call = await run.sent(channel=channel, account=account)
+            row = DeliveryDraft("hook", account, 0, run.clock.now())
+            await run.finish(call, note(number, channel), deliveries=[row])
+
+        async def found(applications: Sequence[str] = (), accounts: Sequence[str] = ()) -> list[str]:
+            rows = await run.engine.outbox.due(run.clock.now(), 10, (), applications, accounts)
+            return [row.channel for row in rows]
+
+        assert await found() == ["shop/default", "shop/more", "shop2/default", "yard/default"]
+        assert await found(["shop", 'quo"te']) == ["shop2/default", "yard/default"], "a part of a name is another name"
+        assert await found(["shop/default", "sho"]) == await found()
+        assert await found([], ["acme"]) == ["yard/default"]
+        assert await found(["yard"], ["acme"]) == []
+
     async def test_a_delivered_row_is_gone(self, run: Running) -> None:
         [first, second] = await self.deliveries(run, "a", "b")
         await run.engine.outbox.delivered(first.id)

@@ -257,6 +257,23 @@ def test_without_a_port_the_next_free_one_is_taken(tmp_path: Path) -> None:
         assert 8080 <= taken.getsockname()[1] < running.json()["ports"]["http"] < 8180
 
 
+def test_the_ports_of_the_last_start_are_tried_first(tmp_path: Path) -> None:
+    kept = {}
+    for name, kind in (("http", socket.SOCK_STREAM), ("mqtt", socket.SOCK_STREAM), ("coap", socket.SOCK_DGRAM)):
+        with socket.socket(socket.AF_INET, kind) as free:
+            free.bind(("127.0.0.1", 0))
+            kept[name] = free.getsockname()[1]
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "dev-ports").write_text(json.dumps(kept))
+
+    with Running("dev", "--json", "--data-dir", str(folder), home=tmp_path) as running:
+        ports = running.json()["ports"]
+
+    assert {name: ports[name] for name in kept} == kept
+    assert json.loads((folder / "dev-ports").read_text()) == ports
+
+
 @pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_with_zero_and_tells_its_listeners(own_dev: Dev, first: signal.Signals) -> None:
     running, said = own_dev.running, own_dev.said

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from hub.model.ids import CallId
 from tests.trips.commands_rig import PATH, Commanded, commanding
 from tests.trips.enos_rig import READER_KEY
 from tests.trips.front_rig import PATIENCE
@@ -196,6 +197,23 @@ async def test_no_more_than_so_many_requests_wait(tmp_path: Path) -> None:
         assert (await first)["code"] == 0
 
 
+async def test_requests_that_come_at_once_do_not_wait_beyond_the_bound(tmp_path: Path) -> None:
+    async with commanding(tmp_path, more="[enos]\nwaiting = 2\n") as commands:
+        asked = [asyncio.create_task(commands.invoke(device="slow", timeout=60)) for _ in range(12)]
+        await commands.accepted(2)
+        refused, _ = await asyncio.wait(asked[:], timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+        while len(refused) < 10:
+            more, _ = await asyncio.wait(set(asked) - refused, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+            assert more
+            refused |= more
+        assert {task.result()["code"] for task in refused} == {429}
+        assert commands.hub.stats.accepted == 2
+        while not all(task.done() for task in asked):
+            commands.clock.advance(2)
+            await asyncio.wait(asked, timeout=0.01)
+        assert (await commands.invoke())["code"] == 0
+
+
 async def test_a_hub_that_goes_down_tells_those_who_wait_and_takes_nothing(commands: Commanded) -> None:
     asked = asyncio.create_task(commands.invoke(device="queued"))
     await commands.accepted(1)
@@ -303,7 +321,9 @@ async def test_another_request_under_the_same_key_is_refused(commands: Commanded
 
 async def test_those_who_wait_are_not_held_longer_than_the_timeout(commands: Commanded) -> None:
     asked = asyncio.create_task(commands.invoke(device="queued", timeout=1))
-    await commands.accepted(1)
+    async with asyncio.timeout(PATIENCE):
+        while not commands.hub.dispatch.under_way:
+            await commands.hub.engine.journal.park([CallId("nobody")])
     commands.clock.advance(1.6)
 
     async with asyncio.timeout(PATIENCE):

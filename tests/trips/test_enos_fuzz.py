@@ -24,8 +24,12 @@ VALUES: tuple[Any, ...] = (
     {"rpm": "x"}, "pkPump", "quick", "never", "refuses", "asset-quick", "nobody", "setSpeed", "add", "3/0/4", "a/b/c",
     "/", "%zz", "\x00", "\ud800", "ä" * 300, "ASYNC", "o1", CHANNEL, "DATASVC.CONTROL.", "DATASVC.SET.x",
     "http://127.0.0.1:9/x", "http://10.0.0.1/", "ftp://x", "http://[", "//", {"value": None}, {"a": {"b": [1, {}]}},
-    "x" * 70_000,
+    "x" * 70_000, 2**64, {"a": -(2**70)},
 )  # fmt: skip
+# JSON of Python writes it, the hub reads it, and cannot write it again.
+DEEP: Any = 1
+for _ in range(400):
+    DEEP = {"a": [DEEP]}
 GOOD = {
     "requestId": "r-1", "controlChannelId": CHANNEL, "assetId": "asset-quick", "serviceId": "setSpeed",
     "measurepointId": "speed", "inputData": {"rpm": 1}, "timeout": 5000,
@@ -34,10 +38,10 @@ GOOD = {
 
 def a_call(luck: random.Random) -> Any:
     if luck.random() < 0.05:
-        return luck.choice(VALUES)
+        return luck.choice((*VALUES, DEEP))
     call: dict[str, Any] = dict(GOOD)
     for _ in range(luck.randrange(4)):
-        call[luck.choice(MEMBERS)] = luck.choice(VALUES)
+        call[luck.choice(MEMBERS)] = luck.choice((*VALUES, DEEP))
     if luck.random() < 0.2:
         call.pop(luck.choice(list(call)))
     return call

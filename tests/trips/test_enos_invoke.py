@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,49 @@ async def test_the_asset_says_which_device_is_meant(served: Served) -> None:
 
     (event,) = await served.told(1)
     assert event.body["device"] == "refuses"
+
+
+@pytest.mark.parametrize("at", [0, -1, -(2**63) + 1, 2**63 - 1])
+async def test_the_time_of_a_request_is_shown_again_whatever_it_is(shared: Served, at: int) -> None:
+    (reply,) = await shared.invoke(call(gmtServiceRequest=at))
+
+    assert (reply["status"], reply["gmtServiceRequest"]) == (0, at)
+
+
+def nested(levels: int) -> Any:
+    """An object of so many levels."""
+    value: Any = {"a": 1}
+    for _ in range(levels - 1):
+        value = {"a": value}
+    return value
+
+
+async def test_an_input_that_is_too_deep_or_too_long_spoils_that_call_only(served: Served) -> None:
+    replies = await served.invoke(
+        call(requestId="a"), call(requestId="b", inputData=nested(29)), call(requestId="c", inputData=nested(30)),
+        call(requestId="d", inputData=nested(300)), call(requestId="e", inputData={"n": [2**64]}),
+        call(requestId="f", inputData={"n": 2**64 - 1, "m": -(2**63)}), call(requestId="g", inputData={"n": 1.5e10}),
+        call(requestId=nested(300)), {**call(requestId="i"), "more": nested(300)}, nested(300),
+    )  # fmt: skip
+
+    assert [reply["status"] for reply in replies] == [0, 0, 1000, 1000, 1000, 0, 0, 1000, 0, 1000], replies
+    assert [replies[n]["submsg"] for n in (2, 3, 4)] == [
+        "inputData has more than 32 levels", "inputData has more than 32 levels",
+        "inputData has an integer of more than 64 bits",
+    ]  # fmt: skip
+    assert [replies[n]["inputData"] for n in (2, 3, 4)] == [{}, {}, {}]
+    assert replies[5]["inputData"] == {"n": 2**64 - 1, "m": -(2**63)}
+    assert [event.body["ref"] for event in await served.told(5)] == ["a", "b", "f", "g", "i"]
+
+
+@pytest.mark.parametrize(
+    "spoilt", [b'"\\ud800"', b"[" * 1100 + b"]" * 1100, b"[" + b"[]," * 50_000 + b"0]", b"1e999", b'"\xff"']
+)
+async def test_what_no_parser_reads_spoils_the_whole_request(shared: Served, spoilt: bytes) -> None:
+    body = b'{"data":[%b,{"inputData":{"a":%b}}]}' % (json.dumps(call()).encode(), spoilt)
+    answer = await shared.ask("PUT", "/dataService/devices/multiInvoke", body)
+
+    assert answer["status"] == 400 and "data" not in answer
 
 
 async def test_a_denied_callback_spoils_that_call_only(shared: Served) -> None:
@@ -250,6 +294,26 @@ async def test_more_than_the_bound_do_not_wait_at_once(tmp_path: Path) -> None:
 
         assert second["status"] == 1000206
         assert (await first)["data"]["status"] == 1000203
+
+
+async def test_requests_that_come_at_once_do_not_wait_beyond_the_bound(tmp_path: Path) -> None:
+    path = "/dataService/devices/asset-never/services/getSpeed/invoke?requestId=r&timeout=3000"
+    async with serving(tmp_path, world=WORLD + "\n[enos]\nwaiting = 5\n") as served:
+        asked = [asyncio.ensure_future(served.ask("PUT", path, {"n": n})) for n in range(20)]
+        async with asyncio.timeout(5):
+            while sum(task.done() for task in asked) < 15:
+                await asyncio.wait([task for task in asked if not task.done()], return_when=asyncio.FIRST_COMPLETED)
+        assert {task.result()["status"] for task in asked if task.done()} == {1000206}
+        await served.until("sent")
+        await served.until("accepted", 4)  # in line at the device
+        assert served.hub.stats.accepted == 5
+        waiting = [task for task in asked if not task.done()]
+        served.clock.advance(3)
+        assert [(await task)["data"]["status"] for task in waiting] == [1000203] * 5
+        # The seats are free again, also those of requests that were refused at the door.
+        for _ in range(6):
+            assert (await served.ask("PUT", f"{ADD}?requestId=&timeout=x"))["data"]["status"] == 1000
+        assert (await served.ask("PUT", f"{ADD}?requestId=r", {"a": 1, "b": 1}))["data"]["status"] == 0
 
 
 # Any device.

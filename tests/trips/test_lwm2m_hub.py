@@ -7,8 +7,9 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,20 @@ kind = "lwm2m"
 account = "acme"
 open = true
 port = {port}
+"""
+KEYED = """
+[devices.meter8]
+account = "acme"
+adapter = "lwm2m"
+aliases = { "psk-identity" = "the-identity" }
+secret_env = "METER_PSK"
+[devices.meter9]
+account = "acme"
+adapter = "lwm2m"
+address = "urn:meter:9"
+name = "Meter 9"
+aliases = { "psk-identity" = "meter9" }
+secret_env = "METER_PSK"
 """
 
 
@@ -138,18 +153,72 @@ async def test_registered_devices_are_called_before_and_after_a_kill_without_reg
     assert (told["registrations"], told["reg-updates"], told["async-responses"]) == (count, 1, count + 1)
 
 
-async def test_a_device_that_is_deleted_is_told_so_at_its_next_word_and_may_register_again(tmp_path: Path) -> None:
-    port = free_udp_port()
-    with HubProcess(tmp_path, config=CONFIG.format(port=port), key="ak_lwm2m_test_0123456789") as hub:
-        device = DeviceDouble("ep-1", UdpEndpoint("127.0.0.1", 0), ("127.0.0.1", port), SystemClock())
+@dataclass(frozen=True)
+class Served:
+    """A hub with devices that have keys, and the port that is open to everybody."""
+
+    hub: HubProcess
+    port: int
+
+    @contextmanager
+    def device(self, name: str, **more: Any) -> Iterator[DeviceDouble]:
+        """A device on a socket of its own, that has not registered."""
+        double = DeviceDouble(name, UdpEndpoint("127.0.0.1", 0), ("127.0.0.1", self.port), SystemClock(), **more)
         try:
-            await device.register()
-            await asyncio.to_thread(hub.ask, "DELETE", "v1/devices/ep-1")
-            with pytest.raises(Refused) as refused:
-                await device.update()
-            await device.register()
-            after = await call(hub, "ep-1", method="GET", uri="/3303/0/5700")
+            yield double
         finally:
-            device.close()
+            double.close()
+
+    async def presence(self, device: str) -> str:
+        """As the native front tells it."""
+        told = await asyncio.to_thread(self.hub.ask, "GET", f"v1/devices/{device}")
+        return str(told["presence"])
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    port = free_udp_port()
+    folder = tmp_path_factory.mktemp("hub")
+    config = CONFIG.format(port=port) + KEYED
+    with HubProcess(folder, config=config, key="ak_lwm2m_test_0123456789", environ={"METER_PSK": "a key"}) as hub:
+        yield Served(hub, port)
+
+
+async def test_a_device_that_is_deleted_is_told_so_at_its_next_word_and_may_register_again(served: Served) -> None:
+    with served.device("ep-1") as device:
+        await device.register()
+        await asyncio.to_thread(served.hub.ask, "DELETE", "v1/devices/ep-1")
+        with pytest.raises(Refused) as refused:
+            await device.update()
+        await device.register()
+        after = await call(served.hub, "ep-1", method="GET", uri="/3303/0/5700")
     assert refused.value.reply.code == codec.NOT_FOUND
     assert after["status"] == 200, after
+
+
+@pytest.mark.parametrize("name", ["meter8", "acme/meter8", "meter9", "urn:meter:9", "the-identity", "Meter 9", "a/b"])
+async def test_where_everybody_is_let_in_nobody_is_taken_for_a_device_with_a_key(served: Served, name: str) -> None:
+    with served.device(name) as device:
+        for _ in range(2):
+            with pytest.raises(Refused) as refused:
+                await device.register()
+            assert refused.value.reply.code == codec.FORBIDDEN
+    for keyed in ("meter8", "meter9"):
+        told = await asyncio.to_thread(served.hub.ask, "GET", f"v1/devices/{keyed}")
+        assert told["registration"] != "registered"
+
+
+async def test_a_device_that_sleeps_is_shown_asleep_after_a_restart_and_registers_nothing(served: Served) -> None:
+    with served.device("sleepy", binding="UQ") as sleepy, served.device("wakeful") as wakeful:
+        await sleepy.register()
+        await wakeful.register()
+        assert [await served.presence(name) for name in ("sleepy", "wakeful")] == ["online", "online"]
+        before = Counter(await asyncio.to_thread(events, served.hub))
+        await asyncio.to_thread(served.hub.kill)
+        await asyncio.to_thread(served.hub.start)
+
+        async with asyncio.timeout(10):
+            while await served.presence("sleepy") != "asleep":
+                pass  # each question is a round trip, none is a pause
+        assert await served.presence("wakeful") == "online"
+        assert Counter(await asyncio.to_thread(events, served.hub)) == before

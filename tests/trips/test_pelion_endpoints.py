@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,16 @@ import pytest
 from hub.model.device import Device, Presence
 from hub.model.event import EventKind
 from hub.model.principal import Scope
-from hub.ports.adapter import Busy, CallError, Delivery, DeviceRequest, DeviceResponse, NoSuchResource, NotConnected
+from hub.ports.adapter import (
+    Busy,
+    CallError,
+    Delivery,
+    DeviceRequest,
+    DeviceResponse,
+    DeviceTimeout,
+    NoSuchResource,
+    NotConnected,
+)
 from hub.ports.adapter import EventKind as Heard
 from tests.trips.front_rig import FOREIGN, KEY, Front
 from tests.trips.pelion_rig import Observed, running_observed
@@ -173,6 +183,9 @@ async def test_no_response_is_refused_where_the_device_cannot_do_without(tmp_pat
     [
         (NotConnected(delivery=Delivery.NOT_SENT), 502, "NOT_CONNECTED"),
         (NotConnected(delivery=Delivery.MAYBE), 204, ""),
+        (DeviceTimeout(delivery=Delivery.NOT_SENT), 502, "NOT_CONNECTED"),
+        (DeviceTimeout(delivery=Delivery.MAYBE), 504, "TIMEOUT"),
+        (DeviceTimeout(delivery=Delivery.DELIVERED), 204, ""),
         (Busy(delivery=Delivery.NOT_SENT), 429, "QUEUE_IS_FULL"),
         (NoSuchResource(delivery=Delivery.NOT_SENT), 404, "URI_PATH_DOES_NOT_EXISTS"),
     ],
@@ -190,6 +203,17 @@ async def test_what_keeps_a_call_without_response_from_being_sent_is_told_at_onc
     answer = await front.ask("POST", f"{VALUE}?noResp=true")
 
     assert (answer.status, answer.text) == (status, word)
+
+
+async def test_a_call_without_response_that_is_not_out_in_time_is_not_told_as_sent(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    front, _ = rig
+    monkeypatch.setattr("hub.core.unanswered.SENDING_TIME", timedelta(milliseconds=50))
+    # The adapter of the rig takes it and never comes to an end with it.
+    answer = await front.ask("PUT", f"{VALUE}?noResp=true", b"22")
+
+    assert (answer.status, answer.text) == (504, "TIMEOUT")
 
 
 async def test_each_refusal_of_a_direct_call_has_its_status(rig: Rig) -> None:

@@ -574,3 +574,43 @@ async def test_a_newcomer_waits_a_moment_for_a_client_that_is_just_being_noticed
     await completed(front, "a")
 
     assert refs(await newcomer) == ["a"]
+
+
+async def test_newcomers_that_have_gone_leave_the_line(front: Front) -> None:
+    life = front.pelion.channels.life("shop")
+    life.turn = going = Turn()
+    going.answering = True
+    waiting = going.over.statistics
+    async with raw_poll(front), raw_poll(front), raw_poll(front):
+        await until(lambda: waiting().tasks_waiting == 3)
+    newcomer = polling(front)
+
+    await until(lambda: waiting().tasks_waiting == 1)
+    life.turn = None
+    going.over.set()
+    await completed(front, "a")
+
+    assert refs(await newcomer) == ["a"]
+
+
+async def test_a_poll_waits_for_each_of_those_before_it_that_come_and_go(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.dialects.pelion.pull.VANISHING", PATIENCE)
+    life = front.pelion.channels.life("shop")
+    life.turn = going = Turn()
+    going.answering = True
+    waiting = going.over.statistics
+    async with raw_poll(front):
+        await until(lambda: waiting().tasks_waiting == 1)
+        newcomers = [polling(front), polling(front)]
+        await until(lambda: waiting().tasks_waiting == 3)
+        life.turn = None
+        going.over.set()
+        await until(lambda: life.turn is not None and life.turn.over.statistics().tasks_waiting == 2)
+    # One of the two has the place now, and is answered; then the other.
+    await completed(front, "a")
+    await until(lambda: any(newcomer.done() for newcomer in newcomers))
+    await completed(front, "b")
+
+    assert sorted([refs(await newcomer) for newcomer in newcomers]) == [["a"], ["b"]]

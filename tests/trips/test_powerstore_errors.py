@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
+from tests.trips.front_rig import PATIENCE
 from tests.trips.powerstore_rig import GROUP, serving
 
 pytestmark = pytest.mark.anyio
@@ -24,6 +26,23 @@ async def test_what_the_server_refuses_before_it_is_a_request_is_told_by_a_messa
                 (message,) = answer.json["messages"]
                 assert (message["code"], message["severity"]) == ("0xE04040010005", "Error")
                 assert message["message_l10n"]
+
+
+@pytest.mark.parametrize("before", [b"", b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"])
+async def test_a_method_that_http_does_not_know_is_refused_by_a_message(tmp_path: Path, before: bytes) -> None:
+    async with serving(tmp_path) as hub:
+        port = int(hub.url.rpartition(":")[2])
+        for path, in_a_message in (("/api/rest/job?x=1", True), ("/v1/me", False)):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            async with asyncio.timeout(PATIENCE):
+                if before:
+                    writer.write(before)
+                    await reader.readuntil(b"\r\n\r\n")
+                writer.write(f"FOO {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                answer = await reader.read()
+            head, _, body = answer[answer.index(b"HTTP/1.1 400") :].partition(b"\r\n\r\n")
+            assert (b"application/json" in head, b"messages" in body) == (in_a_message, in_a_message)
+            writer.close()
 
 
 async def test_a_handshake_of_a_websocket_is_refused_by_a_message(tmp_path: Path) -> None:

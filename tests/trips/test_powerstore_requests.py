@@ -37,6 +37,7 @@ async def test_a_job_is_accepted_with_its_id_alone_and_told_where_its_end_will_b
 
 async def test_a_job_is_asked_for_anywhere_in_the_query_in_any_case(tmp_path: Path) -> None:
     asked = ["is_async=true", "is_async=True", "is_async=TRUE", "select=id&is_async=true", "async=true"]
+    asked += ["IS_ASYNC=True", "Async=true"]
     async with serving(tmp_path) as hub:
         for query in [*asked, "a=b&is_async=True&c=d"]:
             assert (await hub.ask("PATCH", f"{GROUP}?{query}", {"description": "x"})).status == 202, query
@@ -115,9 +116,10 @@ async def test_the_body_of_a_job_says_what_kind_it_is(tmp_path: Path) -> None:
         created = await hub.ended(await hub.submitted("volume_group", {"name": "made"}, "POST"))
         cloned = await hub.ended(await hub.submitted(f"{GROUP}/clone", {"name": "copy"}, "POST"))
         deleted = await hub.ended(await hub.submitted(f"volume_group/{created['response_body']['id']}", None, "DELETE"))
+        made = created["response_body"]["id"]
 
         assert (created["response_status"], created["response_body"]["response_type"]) == ("201", "job_create_response")
-        assert [created[f"resource_{of}"] for of in ("action", "id", "name")] == ["create", None, "made"]
+        assert [created[f"resource_{of}"] for of in ("action", "id", "name")] == ["create", made, "made"]
         assert (cloned["response_status"], cloned["response_body"]["response_type"]) == (
             "200", "job_volume_group_clone_response",
         )  # fmt: skip
@@ -279,6 +281,19 @@ async def test_only_so_many_requests_of_an_account_wait(tmp_path: Path) -> None:
         assert (second.status, second.headers["Retry-After"]) == (503, "1")
         assert second.json["messages"]
         assert as_job.status == 202
+
+
+async def test_what_a_create_has_made_is_told_and_found_by_its_id(tmp_path: Path) -> None:
+    async with serving(tmp_path) as hub:
+        job = await hub.submitted("volume_group", {"name": "made"}, "POST")
+        failed = await hub.submitted("volume_group", {"name": "made"}, "POST")
+        made = (await hub.ended(job))["response_body"]["id"]
+        await hub.ended(failed)
+
+        assert ((await hub.job(job))["resource_id"], (await hub.job(failed))["resource_id"]) == (made, None)
+        found = (await hub.ask("GET", f"job?select=id,resource_id&resource_id=eq.{made}")).json
+        assert found == [{"id": job, "resource_id": made}]
+        assert [each["id"] for each in (await hub.ask("GET", "job?resource_id=is.null")).json] == [failed]
 
 
 async def test_an_idempotency_key_gives_the_same_job_again(tmp_path: Path) -> None:

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hub.model.outcome import Outcome
 from hub.settings import SettingsError, load
-from tests.trips.powerstore_rig import GROUP, KEY, WORLD, serving
+from tests.trips.front_rig import PATIENCE
+from tests.trips.powerstore_rig import GROUP, KEY, WORLD, Served, serving
 
 pytestmark = pytest.mark.anyio
+
+
+class NoticedReads:
+    """Tells when the hub has begun to read something of an array."""
+
+    def __init__(self, hub: Served) -> None:
+        self.begun = asyncio.Event()
+        self._read = hub.hub.reads.read
+        hub.hub.reads.read = self._noticed  # type: ignore[method-assign]
+
+    async def _noticed(self, *asked: Any) -> Outcome:
+        reading = asyncio.ensure_future(self._read(*asked))
+        await asyncio.sleep(0)  # its timer runs now
+        self.begun.set()
+        return await reading
+
 
 SIZED = {"properties": {"size": {"type": "integer"}}}
 SCHEMA: dict[str, Any] = {
@@ -77,6 +96,37 @@ async def test_an_instance_is_asked_for_before_a_change_of_it_is_taken(tmp_path:
         await hub.ask("POST", "volume_group", {"name": "x"})
 
         assert seen == ["GET", "PATCH", "POST"]
+
+
+SLOW = WORLD.replace(
+    'address = "array-3"\ntype = "array"', 'address = "array-3"\ntype = "array"\nverify_instances = true'
+)
+
+
+async def test_an_array_that_does_not_say_whether_there_is_an_instance_is_given_the_change(tmp_path: Path) -> None:
+    async with serving(tmp_path, world=SLOW) as hub:
+        waits = NoticedReads(hub)
+        asked = asyncio.create_task(
+            hub.ask("PATCH", f"/arrays/array-3/api/rest/{GROUP}?is_async=true", {"description": "x"})
+        )
+        await asyncio.wait_for(waits.begun.wait(), PATIENCE)
+        hub.clock.advance(3)
+
+        assert (await asked).status == 202
+
+
+async def test_who_waits_for_an_instance_sits_where_all_do_who_wait(tmp_path: Path) -> None:
+    async with serving(tmp_path, world=f"{SLOW}\n[powerstore]\nwaiting = 1\n") as hub:
+        waits = NoticedReads(hub)
+        path = f"/arrays/array-3/api/rest/{GROUP}?is_async=true"
+        asked = asyncio.create_task(hub.ask("PATCH", path, {"description": "x"}))
+        await asyncio.wait_for(waits.begun.wait(), PATIENCE)
+        refused = await hub.ask("PATCH", path, {"description": "y"})
+        hub.clock.advance(3)
+
+        assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
+        assert (await asked).status == 202
+        hub.clock.advance(30)
 
 
 @pytest.mark.parametrize(

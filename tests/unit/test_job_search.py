@@ -17,7 +17,7 @@ from hub.engines.sqlite import SqliteEngine
 from hub.model.call import Call, CallSpec, CallState
 from hub.model.errors import OutOfRange
 from hub.model.ids import CallId, CallIds, Incarnation
-from hub.model.job import USER, facets_of
+from hub.model.job import USER, created, facets_of
 from hub.model.job_shape import JOB, SHAPES, UNFILTERED
 from hub.model.outcome import Ending, Outcome
 from hub.model.query import Form, Query, apply
@@ -75,7 +75,8 @@ async def filled(engine: SqliteEngine, luck: random.Random, count: int) -> list[
         if stage == "waiting":
             await engine.journal.checkpoint(each.id, ME, b"note")
         if stage == "done":
-            await engine.journal.finish(End(each.id, luck.choice(OUTCOMES), at + timedelta(seconds=luck.randrange(3))))
+            outcome, ended = luck.choice(OUTCOMES), at + timedelta(seconds=luck.randrange(3))
+            await engine.journal.finish(End(each.id, outcome, ended, made=created(each.spec, outcome)))
         mine.append(each.id)
     return [state for state in [await engine.journal.get(id) for id in mine] if state is not None]
 

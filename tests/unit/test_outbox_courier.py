@@ -48,10 +48,22 @@ class MemoryOutbox:
             self.refused.set()
             raise StorageFailed("no disk")
 
-    async def due(self, now: datetime, limit: int, exclude: Collection[str] = ()) -> Sequence[Delivery]:
+    async def due(
+        self,
+        now: datetime,
+        limit: int,
+        exclude: Collection[str] = (),
+        exclude_applications: Collection[str] = (),
+        exclude_accounts: Collection[str] = (),
+    ) -> Sequence[Delivery]:
         self._judge("due")
         await asyncio.sleep(0)
-        due = [r for r in self.rows.values() if not r.dead and r.due_at <= now and r.endpoint not in exclude]
+        due = [
+            r
+            for r in self.rows.values()
+            if not r.dead and r.due_at <= now and r.endpoint not in exclude
+            and r.account not in exclude_accounts and r.channel.partition("/")[0] not in exclude_applications
+        ]
         self.asked.append(len(due[:limit]))
         return sorted(due, key=lambda row: (row.due_at, row.id))[:limit]
 

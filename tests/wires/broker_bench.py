@@ -90,7 +90,8 @@ async def until(condition: Callable[[], bool]) -> None:
 
 @asynccontextmanager
 async def bench(
-    speak: str = "mqtt5", *, broker: Mosquitto | None = None, account: str | None = None, **settings: Any
+    speak: str = "mqtt5", *, broker: Mosquitto | None = None, account: str | None = None,
+    ctx: ContextDouble | None = None, **settings: Any,
 ) -> AsyncIterator[Bench]:
     """A rig with a started adapter."""
     require(PROGRAM)
@@ -99,7 +100,7 @@ async def bench(
     rig = create_rig(None, inflight=settings.pop("window", 16), variant=speak, **settings)  # type: ignore[arg-type]
     if broker is not None:
         rig.broker = broker
-    ctx = ContextDouble({} if account is None else {"account": account})
+    ctx = ctx or ContextDouble({} if account is None else {"account": account})
     await rig.open(ctx)
     try:
         yield Bench(rig, ctx)

@@ -30,6 +30,8 @@ class LwM2MContext(ContextDouble):
         self.asked_to_admit.append((kind, identity))
         if kind == "name" and identity in self.names:
             return Admission(identity, "acme", self.names[identity])
+        if kind == "open" and identity not in self.psks:
+            return Admission(identity, "acme", self.names.get(identity, identity))
         if kind == "psk" and identity in self.psks:
             return Admission(f"device-{identity}", "acme", f"acme/device-{identity}", name=f"name-{identity}")
         return AdmissionRefused("nobody knows it")

@@ -9,7 +9,7 @@ import pytest
 
 from adapters.mqtt import wire
 from adapters.mqtt.broker.adapter import create
-from adapters.mqtt.broker.link import Filter
+from adapters.mqtt.broker.filter import Filter
 from adapters.mqtt.broker.mosquitto import Mosquitto
 from hub.ports.adapter import BadRequest, CallError, Delivery, EventKind
 from tests.contracts.adapter_case import refused
@@ -177,9 +177,13 @@ async def test_what_the_broker_would_not_take_ends_no_connection() -> None:
     try:
         async with bench(broker=broker) as b:
             double = await b.rig.device()
-            await refused(
-                b.adapter.call(b.request(double.address, payload=bytes(30_000))), "TOO_LARGE", Delivery.NOT_SENT
-            )
+            for more in (
+                {"payload": bytes(30_000)}, {"payload": bytes(19_000), "target": "/" + "\u00e9" * 2000},
+                {"payload": bytes(17_000), "query": (("q", "\u20ac" * 2000),)},
+            ):
+                request = b.request(double.address, **more)
+                await refused(b.adapter.call(request), "TOO_LARGE", Delivery.NOT_SENT)
+            assert b.adapter.health()["losses"] == 0
             assert (await b.call(double.address, payload=b"small")).payload == b"small"
     finally:
         broker.close()
@@ -255,14 +259,94 @@ async def test_a_device_that_the_hub_has_only_now_is_told_of_at_its_first_answer
         await b.ctx.seen(EventKind.REGISTERED, double.address, 2)
 
 
-async def test_a_message_that_is_too_large_is_no_answer() -> None:
-    async with bench("template", max_message=2000) as b:
+@pytest.mark.parametrize("speak", ["mqtt5", "template", "enos"])
+async def test_an_answer_that_is_too_large_ends_its_call_at_once(speak: str) -> None:
+    async with bench(speak, max_message=2000) as b:
+        double = await b.rig.device()
+        double.hold()
+        _, task = await b.begin(double.address)
+        await (await double.asked()).answer(bytes(2001))
+
+        async with asyncio.timeout(PATIENCE):
+            response = await task
+        assert (response.status, response.payload, response.native["error"]) == (502, b"", "ANSWER_TOO_LARGE")
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+async def test_an_answer_right_behind_a_goodbye_is_late_and_not_lost(qos: int) -> None:
+    async with bench() as b:
+        double = await b.rig.device()
+        double.qos = qos
+        double.hold()
+        request, task = await b.begin(double.address)
+        asked = await double.asked()
+        # Both reach the hub in one piece: it does not come to the call between them.
+        b.adapter.links[0].pause(True)
+        assert b.rig.settings.presence.topic is not None
+        double.publish(b.rig.settings.presence.topic.fill(device=double.address), b"offline", 1, retain=True)
+        await asked.answer(b"done after all")
+        b.adapter.links[0].pause(False)
+
+        await refused(task, "NOT_CONNECTED", Delivery.MAYBE)
+        (late,) = await b.ctx.seen(EventKind.LATE_RESPONSE)
+        assert (late.attrs["call_id"], late.attrs["response"].payload) == (request.call_id, b"done after all")
+
+
+async def test_one_caller_cannot_throw_the_hub_off_the_broker() -> None:
+    template = {"request": "far/{device}/{id}/{target...}", "reply": "far-said/{device}/{id}"}
+    async with bench() as b, bench("template", template=template, version=5, presence={}) as other:
         double = await b.rig.device()
         double.hold()
         _, task = await b.begin(double.address)
         asked = await double.asked()
-        await asked.answer(bytes(2000))
-        await b.ctx.seen(EventKind.REGISTERED)
-        assert not task.done()
-        await asked.answer(b"small")
-        assert (await task).payload == b"small"
+        for wrong in ("\uffff", "\ud800", "\x00", "\ufdd0", "x" * 3000):
+            for query in (((wrong, "v"),), (("n", wrong),)):
+                await refused(b.adapter.call(b.request(double.address, query=query)), "BAD_REQUEST", Delivery.NOT_SENT)
+            await refused(b.adapter.call(b.request(wrong)), "NOT_CONNECTED", Delivery.NOT_SENT)
+        await refused(other.adapter.call(other.request("d", target="a/" * 250)), "BAD_REQUEST", Delivery.NOT_SENT)
+
+        await asked.answer(b"undisturbed")
+        assert (await task).payload == b"undisturbed"
+        assert (b.adapter.health()["losses"], other.adapter.health()["losses"]) == (0, 0)
+
+
+async def test_a_target_that_is_one_level_stays_in_it() -> None:
+    template = {"request": "door/{target}/{device}/{id}", "reply": "door/{device}/{id}"}
+    async with bench("template", template=template, presence={}) as b:
+        for target in ("/door/d2", "a/b", "x" * 300):
+            with pytest.raises(BadRequest, match="one level"):
+                b.adapter.check(b.request("d", target=target))
+        b.adapter.check(b.request("d", target="/front"))
+
+
+@pytest.mark.parametrize("speak", ["mqtt5", "template"])
+async def test_a_request_says_until_when_it_may_be_carried_out(speak: str) -> None:
+    body = {"id": "{id}", "until": "{deadline}"}
+    template = {"request": "due/{device}/{deadline}", "reply": "due/{device}", "id": "id", "body": body}
+    more = {"template": template, "presence": {}} if speak == "template" else {}
+    async with bench(speak, **more) as b:
+        double = b.rig.double("d-due")
+        double.heard, double.listens = [], ["due/d-due/+"] if speak == "template" else []
+        await double.connect()
+        due = int(b.clock.now().timestamp() * 1000) + 12_500
+        _, task = await b.begin("d-due", deadline=b.clock.monotonic() + 12.5)
+        await double.until(lambda: bool(double.heard))
+
+        (asked,) = double.heard
+        if speak == "mqtt5":
+            assert asked.said("deadline") == str(due)
+        else:
+            assert (asked.topic, orjson.loads(asked.payload)["until"]) == (f"due/d-due/{due}", due)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_must_not_run_late_goes_out_with_a_whole_second_left_or_not_at_all() -> None:
+    async with bench() as b:
+        double = await b.rig.device()
+        soon = b.clock.monotonic() + 0.9
+        await refused(b.adapter.call(b.request(double.address, deadline=soon)), "TIMEOUT", Delivery.NOT_SENT)
+        assert double.received == 0
+
+        assert (await b.call(double.address, "GET", deadline=soon, idempotent=True)).status == 200
+        assert double.requests[-1].one("message_expiry_interval") == 1

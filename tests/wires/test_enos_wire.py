@@ -83,8 +83,9 @@ def test_an_asset_alone_names_a_device() -> None:
     assert reply(productKey=MISSING, assetId="a")["status"] == 0
 
 
-def test_a_request_time_that_is_no_time_becomes_now() -> None:
-    assert reply(gmtServiceRequest=0)["gmtServiceRequest"] == NOW
+def test_a_request_time_is_the_callers_own() -> None:
+    assert reply(gmtServiceRequest=0)["gmtServiceRequest"] == 0
+    assert reply(gmtServiceRequest=None)["gmtServiceRequest"] == NOW
     assert reply(gmtServiceRequest=132132465464)["gmtServiceRequest"] == 132132465464
 
 

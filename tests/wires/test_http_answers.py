@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from adapters.http.breaker import Breaker
 from adapters.http.double import Heard
 from adapters.http.settings import read
 from hub.model.device import Presence
@@ -259,6 +260,47 @@ async def test_one_looks_again_ever_more_rarely() -> None:
                 await asyncio.sleep(0)
 
         assert 4 <= b.adapter.health()["upstreams"]["array"]["requests"] - before <= 9
+
+
+async def test_many_that_fail_together_put_off_the_first_look_no_longer_than_few() -> None:
+    async with plain(inflight=100) as b:
+        await b.call("GET")
+        held = 0
+
+        async def hold(heard: Heard) -> bool:
+            nonlocal held
+            held += 1
+            return True
+
+        b.server.script = hold
+        calls = [b.begin(b.request("GET")) for _ in range(40)]
+        await b.server.until(lambda: held == 40)
+        await b.server.close()
+        await asyncio.gather(*calls, return_exceptions=True)
+        await b.ctx.seen(EventKind.OFFLINE, "array")
+        b.server.script = None
+        await b.server.open()
+        b.clock.advance(1)
+        await b.ctx.seen(EventKind.AWAKE, "array", 2)
+
+        assert (await b.call("GET")).status == 200
+
+
+def test_one_who_accepts_and_says_nothing_is_looked_at_ever_more_rarely_too() -> None:
+    breaker = Breaker(5, lambda: None, lambda: None)
+    for _ in range(50):
+        breaker.failed()
+    pauses = []
+    for _ in range(7):
+        pauses.append(breaker.pause)
+        breaker.looked_in_vain()
+
+    assert pauses == [1, 2, 4, 8, 16, 30, 30]
+    breaker.answered()
+    assert not breaker.open
+    for _ in range(5):
+        breaker.failed()
+    assert (breaker.open, breaker.pause) == (True, 1)
 
 
 def test_a_fingerprint_is_needed_where_one_is_set() -> None:

@@ -157,7 +157,7 @@ async def test_a_job_whose_202_is_on_its_way_to_another_call_is_not_adopted() ->
         (job,) = b.server.jobs
         await slow[0].json(202, {"id": job})
         await until_checkpoint(b, first.call_id)
-        await until_done(b, ours)
+        await until_done(b, ours, 50)
 
         await refused(ours, "TIMEOUT", Delivery.MAYBE)
         assert decoded(b.ctx.checkpoints[first.call_id]).job == job

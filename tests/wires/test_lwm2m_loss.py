@@ -9,7 +9,7 @@ import pytest
 
 from adapters.lwm2m.double import DeviceDouble
 from adapters.lwm2m.net import MemoryEndpoint
-from hub.ports.adapter import CallError, DeviceResponse
+from hub.ports.adapter import CallError, DeviceRequest, DeviceResponse
 from tests.wires.lwm2m_field import Field, field
 
 pytestmark = pytest.mark.anyio
@@ -25,17 +25,27 @@ class Driven:
         self.double = double
         self.calls = calls
         self.outcomes: dict[str, tuple[str, DeviceResponse | CallError]] = {}
+        self.mid_call = 0
 
     async def run(self) -> None:
         for number in range(self.calls):
             request = self.field.request(self.double, METHODS[number % 4], payload=b"%d" % number)
-            try:
-                outcome: DeviceResponse | CallError = await self.field.adapter.call(request)
-            except CallError as error:
-                outcome = error
-            self.outcomes[request.call_id] = (request.method, outcome)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._call(request))
+                if number % 10 == 9:
+                    # While the call is under way: the request, or its answer, is lost on the way to the old port.
+                    await asyncio.sleep(0)
+                    self.mid_call += self.field.adapter.window(self.double.address) == 0
+                    await self.move()
             if number % 10 == 5:
                 await self.move()
+
+    async def _call(self, request: DeviceRequest) -> None:
+        try:
+            outcome: DeviceResponse | CallError = await self.field.adapter.call(request)
+        except CallError as error:
+            outcome = error
+        self.outcomes[request.call_id] = (request.method, outcome)
 
     async def move(self) -> None:
         """Behind another port from now on; nobody tells the hub before the next Update arrives."""
@@ -65,7 +75,8 @@ async def test_of_10000_calls_on_a_bad_network_none_is_carried_out_twice_and_eac
                 assert outcome.status == 200
                 assert executed[call] == 1, method
         answered = sum(isinstance(outcome, DeviceResponse) for _, outcome in outcomes.values())
-        assert answered > 0.9 * len(outcomes)
+        assert answered > 0.8 * len(outcomes)
+        assert sum(each.mid_call for each in driven) == devices * calls // 10
         assert len(f.adapter._parts.exchanges) == 0  # type: ignore[union-attr]
 
 

@@ -13,6 +13,7 @@ from hub.ports.adapter import (
     EventKind,
     ObserveSpec,
 )
+from tests.wires.lwm2m_context import LwM2MContext
 from tests.wires.lwm2m_field import Field, field
 
 pytestmark = pytest.mark.anyio
@@ -31,7 +32,8 @@ async def test_registrations_and_observations_go_on_after_a_restart() -> None:
         f.clock.advance(5)
         await f.restart()
 
-        assert f.ctx.events == []
+        await f.turns()
+        assert [(event.kind, event.device) for event in f.ctx.events] == [(EventKind.ASLEEP, sleepy.address)]
         assert f.adapter.window(double.address) == 1
         assert f.adapter.window(sleepy.address) == 0
         await double.notify([b"with the old token"])
@@ -101,3 +103,21 @@ async def test_message_ids_go_on_after_a_restart() -> None:
 
         again = recalled(double.address, memory, f.clock, 1, nothing)
         assert used.isdisjoint({again.next_mid(1000.0) for _ in range(100)})
+
+
+async def test_a_device_that_wakes_while_it_is_told_to_sleep_is_told_to_be_awake_after_it() -> None:
+    async with field() as f:
+        sleepy = await f.device(binding="UQ")
+        f.ctx = LwM2MContext(f.clock, f.ctx.kept)
+        await f.adapter.stop(0)
+        f.adapter = f._make()
+        f.ctx.hold_accept()
+        await f.adapter.start(f.ctx)
+        await f.ctx.blocked()
+        sleepy.ping()
+        await f.turns()
+        f.ctx.release_accept()
+        await f.turns()
+
+        assert [event.kind for event in f.ctx.events][-2:] == [EventKind.ASLEEP, EventKind.AWAKE]
+        assert f.adapter.window(sleepy.address) == 1

@@ -231,6 +231,23 @@ async def test_a_flood_is_read_at_its_rate(tmp_path: Path) -> None:
         assert [event.payload for event in told] == [b"%d" % number for number in range(25)]
 
 
+async def test_a_flood_that_comes_in_pieces_sets_one_timer(tmp_path: Path) -> None:
+    async with listening(tmp_path, packets_per_second=10) as (rig, case):
+        double = await rig.device()
+        before = case.clock.pending
+        connection = next(iter(rig.adapter._door.connections))
+        for number in range(10):
+            await double.publish(double.topic("thing/model/up_raw"), b"%d" % number)
+        await case.ctx.seen(EventKind.NOTIFICATION, n=9)
+        packet = codec.encode(Publish(double.topic("thing/model/up_raw"), b"more"))
+        for _ in range(20):  # what was read before reading was paused
+            connection.data_received(packet)
+        assert case.clock.pending == before + 1
+
+        connection.abort()
+        assert case.clock.pending < before
+
+
 async def test_while_the_disk_is_slow_posts_wait_in_order_and_calls_go_on(tmp_path: Path) -> None:
     async with listening(tmp_path) as (rig, case):
         double = await rig.device()

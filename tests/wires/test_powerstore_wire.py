@@ -190,3 +190,12 @@ def test_every_refusal_is_told_within_the_list(error: HubError, status: int, cod
 def test_a_bug_is_not_told_as_a_refusal() -> None:
     with pytest.raises(IllegalStep):
         wire.told(IllegalStep("x"))
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 409, 418, 422, 429, 500, 501, 502, 503])
+@pytest.mark.parametrize("word", ["DEVICE_ERROR", "ANSWER_TOO_LARGE", "SKIPPED", None])
+def test_an_array_that_refuses_without_a_word_is_told_in_a_sentence(status: int, word: str | None) -> None:
+    said = wire.failure(Outcome(Ending.DEVICE_ERROR, status, error=word))["messages"][0]["message_l10n"]
+
+    assert said.startswith("The a") and said.endswith(".")
+    assert "_" not in said and not any(part.isupper() and len(part) > 1 for part in said.split())

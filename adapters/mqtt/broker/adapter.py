@@ -12,21 +12,21 @@ import secrets
 from collections.abc import Coroutine, Mapping
 from typing import Any, ClassVar
 
-from gmqtt.mqtt.handler import MQTTConnectError
-
 from adapters.mqtt import topics
 from adapters.mqtt.broker.calls import Calls
 from adapters.mqtt.broker.client import Message
 from adapters.mqtt.broker.device import BrokerDevice, PostedObservation
 from adapters.mqtt.broker.devices import Devices
 from adapters.mqtt.broker.enos import Enos
+from adapters.mqtt.broker.filter import Filter
 from adapters.mqtt.broker.intake import Intake, tells
-from adapters.mqtt.broker.link import Filter, Link
+from adapters.mqtt.broker.link import Link
 from adapters.mqtt.broker.mqtt5 import Mqtt5
 from adapters.mqtt.broker.pattern import Pattern, is_address, widest
 from adapters.mqtt.broker.place import Place, place_of
 from adapters.mqtt.broker.posts import FILTERS, RAW, Posts
-from adapters.mqtt.broker.sessions import prepare
+from adapters.mqtt.broker.request import Declared, sending
+from adapters.mqtt.broker.sessions import Sessions
 from adapters.mqtt.broker.settings import BrokerSettings, read
 from adapters.mqtt.broker.templates import Templates
 from adapters.mqtt.broker.way import Sending, Way
@@ -44,13 +44,10 @@ from hub.ports.adapter import (
     NotConnected,
     Observation,
     ObserveSpec,
-    TooLarge,
     Unsupported,
 )
 
-MAX_TARGET = 2048
 NOTHING_YET = DeviceResponse(204)
-PREPARE_PAUSE = 30.0
 
 log = logging.getLogger("hub.adapter.mqtt-broker")
 
@@ -90,7 +87,7 @@ class BrokerAdapter:
         self._tasks: set[asyncio.Task[None]] = set()
         self._ready = asyncio.Event()
         self._trouble = asyncio.Event()
-        self.unprepared: set[str] = set()
+        self.prepared = Sessions({})
         self._ignored = 0
 
     def _speak(self) -> Way:
@@ -110,8 +107,11 @@ class BrokerAdapter:
         settings = self._settings
         place = place_of(settings, ctx)
         self._ctx = ctx
-        self.unprepared = set(settings.sessions)
-        devices = self._devices = Devices(ctx, settings, self._gone)
+        self.prepared = Sessions(settings.sessions)
+        if settings.version == 4:
+            log.warning("%s: by version = 4 commands do not expire: a broker that keeps QoS 0 for devices that are away "
+                        "has them run after their callers were told; most brokers take version = 5", ctx.name)
+        devices = self._devices = Devices(ctx, settings, self._gone, self._spawn)
         filters = [*self._way.filters()]
         if settings.presence.topic is not None:
             filters.append(Filter(settings.presence.topic.filter, 0))  # retained: it is read again after a break
@@ -119,20 +119,19 @@ class BrokerAdapter:
         session = settings.session if settings.client_id else 0
         link = Link(
             place, ctx.clock, self.client_id, filters=filters, echo=f"{self._replies}/echo", hear=self._hear,
-            changed=self._changed, session=session, will=status,
+            changed=self._changed, session=session, will=status, adopts=self._way.adopts,
         )  # fmt: skip
         self.links = [link]
         self._calls = Calls(
-            ctx, link, self._way, devices, window=settings.window, total=settings.total, expires=settings.version == 5,
-            spawn=self._spawn,
+            ctx, link, self._way, devices, window=settings.window, total=settings.total, most=settings.max_message,
+            expires=settings.version == 5, spawn=self._spawn,
         )  # fmt: skip
         if self._tells:
             self.links.append(self._telemetry(ctx, place, session))
         for one in self.links:
             self._spawn(one.run(), f"connection {one.client_id}")
-        self._spawn(devices.report(), "presence")
         if settings.sessions:
-            self._spawn(self._prepare(ctx, place), "sessions")
+            self._spawn(self.prepared.run(place, ctx.clock, self._ready.wait, self._services), "sessions")
 
     def _telemetry(self, ctx: AdapterContext, place: Place, session: int) -> Link:
         """The connection for what devices tell. Hubs of a group share it, so nothing is kept for one that is away."""
@@ -147,7 +146,9 @@ class BrokerAdapter:
         )  # fmt: skip
         assert self._devices is not None
         posts = Posts(link.publish) if settings.speak == "enos" else None
-        self._intake = Intake(ctx, settings, self._devices, posts, pause=link.pause, spawn=self._spawn)
+        self._intake = Intake(
+            ctx, settings, self._devices, posts, pause=link.pause, spawn=self._spawn, statuses=self.links[0].caught_up
+        )
         return link
 
     async def stop(self, grace: float) -> None:
@@ -157,6 +158,7 @@ class BrokerAdapter:
         self._ctx = None
         self._ready.clear()
         self._calls.fail("the hub stops")
+        self._devices.close()
         tasks, self._tasks = self._tasks, set()
         links, self.links = self.links, []
         for link in links:
@@ -207,29 +209,17 @@ class BrokerAdapter:
         if self._calls is not None:
             self._calls.fail("the device is away", device)
 
-    async def _prepare(self, ctx: AdapterContext, place: Place) -> None:
-        """Prepare the sessions of devices that hear of no command otherwise, each once."""
-        while self.unprepared:
-            await self._ready.wait()
-            for address in sorted(self.unprepared):
-                services = ctx.services(address) if isinstance(ctx, KnowsServices) else None
-                try:
-                    await prepare(place, ctx.clock, self._settings.sessions[address], address, sorted(services or ()))
-                    self.unprepared.discard(address)
-                except (OSError, MQTTConnectError) as error:
-                    log.warning("the session of %s could not be prepared: %s", address, error)
-            if self.unprepared:
-                await ctx.clock.sleep_until(ctx.clock.monotonic() + PREPARE_PAUSE)
-
     # -- in -------------------------------------------------------------------------------------
 
     def _hear(self, message: Message) -> None:
         if self._ctx is None or self._calls is None or self._devices is None:
             return
         fits = len(message.payload) <= self._settings.max_message
-        if not (fits and self._calls.hear(message)):
-            if not (fits and self._devices.status(message)):
-                self._ignored += 1
+        # Statuses first: the answers of templates may come by a pattern that they match as well.
+        if fits and self._devices.status(message):
+            message.acknowledge()
+        elif not self._calls.hear(message):
+            self._ignored += 1
             message.acknowledge()
 
     def _told(self, message: Message) -> None:
@@ -240,24 +230,30 @@ class BrokerAdapter:
 
     def check(self, req: DeviceRequest) -> None:
         """Refuse what can be known at once: a method, a target, a size, an address that is no part of a topic."""
-        if not self._addresses(req.device):
-            what = "<product key>/<device key>" if self._settings.levels == 2 else "one level of a topic"
-            raise BadRequest(f"the address of the device is not {what}", delivery=Delivery.NOT_SENT)
+        try:
+            self.judge_address(req.device)
+        except ValueError as wrong:
+            raise BadRequest(f"the address of the device {wrong}", delivery=Delivery.NOT_SENT) from None
         self._sending(req)
+
+    def judge_address(self, address: str) -> None:
+        """Raise ValueError for an address that no device here can have."""
+        if not self._addresses(address):
+            what = "<product key>/<device key>" if self._settings.levels == 2 else "one level of a topic"
+            raise ValueError(f"is not {what}")
 
     def _addresses(self, device: str) -> bool:
         return is_address(device, self._settings.levels)
 
     def _sending(self, req: DeviceRequest) -> Sending:
-        if req.method not in self._way.methods:
-            raise Unsupported(f"no method {req.method}", delivery=Delivery.NOT_SENT)
-        if not req.target or not req.target.isprintable() or len(req.target) > MAX_TARGET:
-            raise BadRequest(f"a target is printable text of at most {MAX_TARGET} letters", delivery=Delivery.NOT_SENT)
-        if any(text is not None and not text.isprintable() for text in (req.content_type, req.accept)):
-            raise BadRequest("a content type is printable text", delivery=Delivery.NOT_SENT)
-        if len(req.payload) > self._settings.max_payload:
-            raise TooLarge(f"at most {self._settings.max_payload} bytes", delivery=Delivery.NOT_SENT)
-        return self._way.sending(req)
+        ctx, deadline = self._ctx, 0
+        if ctx is not None:
+            left = req.deadline - ctx.clock.monotonic()
+            deadline = int((ctx.clock.now().timestamp() + left) * 1000)
+        return sending(self._settings, self._way, req, deadline, self._services)
+
+    def _services(self, address: str) -> Declared:
+        return self._ctx.services(address) if isinstance(self._ctx, KnowsServices) else None
 
     async def call(self, req: DeviceRequest) -> DeviceResponse:
         """One attempt; see the contract."""
@@ -334,7 +330,7 @@ class BrokerAdapter:
         trouble = next((link.trouble for link in self.links if not link.up), "")
         intake = self._intake
         return {
-            "state": "down" if not any(ups) else "up" if all(ups) and not self.unprepared else "degraded",
+            "state": "down" if not any(ups) else "up" if all(ups) and not self.prepared.missing else "degraded",
             "trouble": trouble,
             "client": self.client_id,
             "devices": len(self._devices),

@@ -7,6 +7,7 @@ keeps calls, and sends again what may be sent again. By MQTT 5 it expires as wel
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -34,6 +35,10 @@ from hub.ports.adapter import (
 MOST_LATE = 1000
 """Late answers that wait for the disk at a time."""
 PAUSE = 1.0
+READ_TIMES = 16
+"""How many times as large as it may be an answer is read at all, for the call that it ends."""
+
+log = logging.getLogger("hub.adapter.mqtt-broker")
 
 
 class _Waiting:
@@ -53,8 +58,8 @@ class Calls:
     """All calls under way at one broker."""
 
     def __init__(
-        self, ctx: AdapterContext, link: Link, way: Way, devices: Devices, *, window: int, total: int, expires: bool,
-        spawn: Callable[[Coroutine[Any, Any, None], str], None],
+        self, ctx: AdapterContext, link: Link, way: Way, devices: Devices, *, window: int, total: int, most: int,
+        expires: bool, spawn: Callable[[Coroutine[Any, Any, None], str], None],
     ) -> None:  # fmt: skip
         self._ctx = ctx
         self._link = link
@@ -62,6 +67,7 @@ class Calls:
         self._devices = devices
         self._window = window
         self._total = total
+        self._most = most
         self._expires = expires
         self._spawn = spawn
         self._waiting: dict[str, _Waiting] = {}
@@ -87,6 +93,8 @@ class Calls:
         waiting = self._waiting[sending.id] = _Waiting(device, sending)
         device.calls += 1
         device.asked(sending.id)
+        if sending.needs is not None:
+            self._link.need(sending.needs.topic)
         timer = self._ctx.clock.call_at(req.deadline, self._expire, waiting)
         try:
             if sending.needs is not None and not self._link.hears(sending.needs.topic):
@@ -102,6 +110,8 @@ class Calls:
             timer.cancel()
             device.calls -= 1
             del self._waiting[sending.id]
+            if sending.needs is not None:
+                self._link.spare(sending.needs.topic)
             waiting.answer.cancel()
 
     async def _joined(self, waiting: _Waiting) -> None:
@@ -121,9 +131,12 @@ class Calls:
     def _publish(self, req: DeviceRequest, waiting: _Waiting) -> None:
         sending, properties = waiting.sending, waiting.sending.properties
         if self._expires:
-            # In whole seconds, rounded down: a command rather dies too early than runs after its caller was told.
-            left = max(1, math.floor(req.deadline - self._ctx.clock.monotonic()))
-            properties = {**properties, "message_expiry_interval": min(left, 0xFFFF_FFFF)}
+            # In whole seconds, rounded down: a command rather dies too early than runs after its caller was told. None
+            # lasts less than a second, so what must not run late goes out with a second left at least.
+            left = math.floor(req.deadline - self._ctx.clock.monotonic())
+            if left < 1 and not req.idempotent:
+                raise DeviceTimeout("less than a second is left", delivery=Delivery.NOT_SENT)
+            properties = {**properties, "message_expiry_interval": min(max(1, left), 0xFFFF_FFFF)}
         self._link.publish(sending.topic, sending.payload, properties=properties)
         waiting.sent = True
         waiting.place = self._link.written
@@ -147,7 +160,7 @@ class Calls:
 
     def hear(self, message: Message) -> bool:
         """Take in a message if it is an answer."""
-        answer = self._way.answer(message)
+        answer = self._way.answer(message) if len(message.payload) <= self._most * READ_TIMES else None
         if answer is None:
             return False
         if message.retained:
@@ -165,14 +178,16 @@ class Calls:
             and waiting.device.address == answer.device
             and waiting.sending.purpose == answer.purpose
         ):
-            if waiting.answer.done():
+            if not waiting.answer.done():
+                waiting.device.heard(waiting.sending.id)
+                self._devices.heard(answer.device, called=True)
+                response = self._response(answer, message, waiting.sending.said)
+                waiting.answer.set_result(replace(response, held=message.acknowledge) if message.qos else response)
+                return
+            if not waiting.answer.cancelled() and waiting.answer.exception() is None:
                 message.acknowledge()  # it came twice
                 return
-            waiting.device.heard(waiting.sending.id)
-            self._devices.heard(answer.device, called=True)
-            response = self._way.response(answer, waiting.sending.said)
-            waiting.answer.set_result(replace(response, held=message.acknowledge) if message.qos else response)
-            return
+            # The attempt has failed a moment ago: the answer is late, and ends the call if nothing else did.
         call_id = wire.call_of(answer.id, answer.device, answer.purpose)
         device = None if call_id is None or self._late >= MOST_LATE else self._devices.offered(answer.device)
         if call_id is None or device is None or device.heard(answer.id):
@@ -180,11 +195,16 @@ class Calls:
             message.acknowledge()
             return
         self._late += 1
-        self._spawn(self._told(answer, call_id, message), "a late answer")
+        self._spawn(self._told(answer, call_id, message, device), "a late answer")
 
-    async def _told(self, answer: Answer, call_id: str, message: Message) -> None:
+    def _response(self, answer: Answer, message: Message, said: Any) -> DeviceResponse:
+        if len(message.payload) > self._most:
+            return DeviceResponse(502, native={"message_id": answer.id, "error": "ANSWER_TOO_LARGE"})
+        return self._way.response(answer, said)
+
+    async def _told(self, answer: Answer, call_id: str, message: Message, device: BrokerDevice) -> None:
         clock = self._ctx.clock
-        attrs = {"call_id": call_id, "response": self._way.response(answer, None)}
+        attrs = {"call_id": call_id, "response": self._response(answer, message, None)}
         try:
             while True:
                 try:
@@ -194,8 +214,13 @@ class Calls:
                     return
                 except HubError:
                     await clock.sleep_until(clock.monotonic() + PAUSE)
+        except Exception:
+            # It would be so again, and the broker sends only so many ahead of their acknowledgement.
+            log.exception("a late answer could not be dealt with")
+            message.acknowledge()
         finally:
             self._late -= 1
+            self._devices.leave(device)
 
 
 def _hold(response: DeviceResponse) -> None:

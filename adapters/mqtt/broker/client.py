@@ -7,7 +7,7 @@ unacknowledged messages again, whatever has become of their calls. Here each con
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gmqtt
@@ -16,10 +16,20 @@ from gmqtt.mqtt.constants import MQTTCommands, MQTTv50
 from adapters.mqtt.broker import packet
 
 NEVER_AGAIN = -2  # gmqtt counts from 0 and takes -1 for "always"
+WHY = {
+    130: "malformed packet", 135: "not authorized", 139: "it shuts down", 141: "keep alive timeout",
+    142: "another client came under this client_id", 147: "more messages than agreed", 149: "packet too large",
+    151: "quota exceeded", 152: "administrative action",
+}  # fmt: skip
+"""What brokers say when they end a connection (MQTT 5), in words."""
 
 log = logging.getLogger("hub.adapter.mqtt-broker")
 # What matters of a connection is told by the hub itself, once.
 logging.getLogger("gmqtt").setLevel(logging.ERROR)
+
+
+class PacketTooLarge(Exception):
+    """The broker said that it takes no such large packets; the text is its limit."""
 
 
 class Message:
@@ -72,10 +82,14 @@ class Client(gmqtt.Client):  # type: ignore[misc]
         self._lost = lost
         self._granted = granted
         self.written = 0
+        self.resumed = False
+        """Whether the broker still had the session."""
         self.set_config({"reconnect_retries": NEVER_AGAIN})
         self.on_message = Client._most_once
         self.on_disconnect = Client._over
         self.on_subscribe = Client._subscribed
+        self.on_unsubscribe = Client._left
+        self.on_connect = Client._let_in
         self._package_handler._handle_qos_1_publish_packet = self._least_once
 
     # -- out ------------------------------------------------------------------------------------
@@ -98,10 +112,13 @@ class Client(gmqtt.Client):  # type: ignore[misc]
         return int(values[0]) if values else None
 
     def send(self, topic: str, payload: bytes, qos: int, retain: bool, properties: Mapping[str, Any]) -> None:
-        """Publish. Where no packet id is free for QoS 1, the message goes out with QoS 0."""
+        """Publish. Where no packet id is free for QoS 1, the message goes out with QoS 0. Raises PacketTooLarge, and
+        ValueError for what is no packet."""
+        five = self._connection_state.protocol_version == MQTTv50
+        data = packet.publish(topic, payload, properties if five else None)
+        if self.largest is not None and len(data) + (2 if qos else 0) > self.largest:
+            raise PacketTooLarge(f"the broker takes at most {self.largest} bytes in a packet")
         if qos == 0 and not retain:
-            five = self._connection_state.protocol_version == MQTTv50
-            data = packet.publish(topic, payload, properties if five else None)
             self._connection._protocol.write_data(data)
             self.written += len(data)
             return
@@ -109,6 +126,17 @@ class Client(gmqtt.Client):  # type: ignore[misc]
             self.publish(topic, payload, qos=qos, retain=retain, **properties)
         except OverflowError:
             self.publish(topic, payload, qos=0, retain=retain, **properties)
+
+    def listen(self, wanted: Sequence[tuple[str, int, bool]]) -> int:
+        """Listen to filters, each with its QoS and whether what this client says is left out; the packet's id."""
+        made = [gmqtt.Subscription(topic, qos=qos, no_local=others) for topic, qos, others in wanted]
+        return int(self.subscribe(made))
+
+    def leave(self, topics: Sequence[str]) -> int:
+        """Listen to filters no more; the packet's id."""
+        self._remove_subscriptions(topics)
+        # gmqtt counts the letters of a text, and the bytes of bytes.
+        return int(self._connection.unsubscribe([topic.encode() for topic in topics]))
 
     def acknowledge(self, id: int) -> None:
         """Acknowledge a message with QoS 1."""
@@ -158,10 +186,17 @@ class Client(gmqtt.Client):  # type: ignore[misc]
             self._lost(str(self._package_handler._error))  # it was not let in
             return
         reason = data[0] if isinstance(data, bytes | bytearray) and data else 0
-        self._lost(f"the broker ended the connection ({reason})" if reason else "the connection broke")
+        why = WHY.get(reason, str(reason))
+        self._lost(f"the broker ended the connection ({why})" if reason else "the connection broke")
 
     def _subscribed(self, id: int, granted: tuple[int, ...], properties: Mapping[str, Any]) -> None:
         self._granted(id, tuple(granted))
+
+    def _left(self, id: int, answers: tuple[int, ...]) -> None:
+        self._granted(id, tuple(answers))
+
+    def _let_in(self, session_present: int, reason: int, properties: Mapping[str, Any]) -> None:
+        self.resumed = bool(session_present)
 
 
 class _Quiet:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from hub.model.device import Presence
 from hub.ports.adapter import ObserveSpec
+from hub.ports.clock import Timer
 
 REMEMBERED = 64
 
@@ -32,20 +34,35 @@ class PostedObservation:
 
 
 class BrokerDevice:
-    """What is known of an address. `presence` is what was heard last on this connection, `told` what the hub knows."""
+    """What is known of an address. `presence` is what was heard last on this connection, `told` what the hub knows.
 
-    __slots__ = ("_heard", "address", "calls", "inbox", "observations", "presence", "registered", "told", "turned_away")
+    `confirmed`: the hub has taken something of it, so it has such a device. `tries` failed to tell the hub, and
+    `retry` is the next one; `settled` is awaited by those who want to know whether the hub knows it then.
+    """
+
+    __slots__ = (
+        "_heard", "address", "calls", "confirmed", "inbox", "observations", "presence", "registered", "retry",
+        "settled", "told", "tries", "turned_away",
+    )  # fmt: skip
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.presence = Presence.UNKNOWN
         self.told = Presence.UNKNOWN
-        self.registered = False
+        self.registered = self.confirmed = False
         self.turned_away = False
+        self.tries = 0
+        self.retry: Timer | None = None
+        self.settled: asyncio.Future[None] | None = None
         self.calls = 0
         self.observations: dict[str, PostedObservation] = {}
         self.inbox: deque[Job] | None = None
         self._heard: OrderedDict[str, None] | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits for anything of it."""
+        return not (self.calls or self.observations or self.turned_away or self.inbox is not None or self.retry)
 
     def heard(self, id: str) -> bool:
         """Remember that an answer came; True if one had come before."""

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from itertools import islice
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from adapters.mqtt.broker.client import Message
 from adapters.mqtt.broker.device import BrokerDevice
 from adapters.mqtt.broker.pattern import DEVICE
+from adapters.mqtt.broker.reports import Reports
 from adapters.mqtt.broker.settings import BrokerSettings
 from hub.model.device import Presence
-from hub.model.errors import HubError, UnknownDevice
+from hub.model.errors import HubError, NotTaken, UnknownDevice
 from hub.ports.adapter import AdapterContext, DeviceEvent, EventKind
 
 MOST = 100_000
-AT_ONCE = 64
-PAUSE = 1.0
+LOOK_AT = 100
+"""Strangers that are looked at for one that can make room."""
 LIFE = "mqtt"
 """A broker does not tell one life of a device from the next: a device that is there again is awake, not new."""
 
@@ -29,15 +31,22 @@ log = logging.getLogger("hub.adapter.mqtt-broker")
 
 
 class Devices:
-    """All devices of one broker. `gone` is called for each that said that it is away."""
+    """All devices of one broker. `gone` is called for each that said that it is away.
 
-    def __init__(self, ctx: AdapterContext, settings: BrokerSettings, gone: Callable[[BrokerDevice], None]) -> None:
+    Strangers are those of whom the hub has taken nothing yet: whoever is at the broker can make up any number of them,
+    so they make room when there are too many.
+    """
+
+    def __init__(
+        self, ctx: AdapterContext, settings: BrokerSettings, gone: Callable[[BrokerDevice], None],
+        spawn: Callable[[Coroutine[Any, Any, None], str], None],
+    ) -> None:  # fmt: skip
         self._ctx = ctx
         self._settings = settings
         self._gone = gone
         self._known: dict[str, BrokerDevice] = {}
-        self._due: dict[BrokerDevice, None] = {}
-        self._bell = asyncio.Event()
+        self._strangers: OrderedDict[BrokerDevice, None] = OrderedDict()
+        self._reports = Reports(ctx.clock, self._report, spawn)
         self.up = False
         self._waiting: list[tuple[str, Presence, asyncio.Future[None]]] = []
         self.ignored = 0
@@ -56,11 +65,60 @@ class Devices:
         known = self._known.get(address)
         if known is None:
             known = self._known[address] = BrokerDevice(address)
+            self._strangers[known] = None
         return known
 
     def offered(self, address: str) -> BrokerDevice | None:
-        """The device at an address that somebody wrote; None where too many are known already."""
-        return self._known.get(address) or (self.at(address) if len(self._known) < MOST else None)
+        """The device at an address that somebody wrote; None where too many are known that the hub has."""
+        return self._known.get(address) or (self.at(address) if self._room() else None)
+
+    def _room(self) -> bool:
+        if len(self._known) < MOST:
+            return True
+        for _ in range(min(LOOK_AT, len(self._strangers))):
+            stranger, _ = self._strangers.popitem(last=False)
+            if self._idle(stranger):
+                del self._known[stranger.address]
+                return True
+            self._strangers[stranger] = None
+        return False
+
+    def _idle(self, device: BrokerDevice) -> bool:
+        return device.idle and device not in self._reports
+
+    def _confirm(self, device: BrokerDevice) -> None:
+        device.confirmed = True
+        self._strangers.pop(device, None)
+
+    def _doubt(self, device: BrokerDevice) -> None:
+        """The hub has no such device."""
+        device.confirmed = device.registered = False
+        if self._known.get(device.address) is device:
+            self._strangers[device] = None
+
+    def leave(self, device: BrokerDevice) -> None:
+        """Somebody is done with a device: nothing is kept of a stranger that did not say whether it is there."""
+        if not device.confirmed and device.presence is Presence.UNKNOWN and self._idle(device):
+            self._strangers.pop(device, None)
+            if self._known.get(device.address) is device:
+                del self._known[device.address]
+
+    def unknown(self, address: str) -> None:
+        """The hub said that it has no such device."""
+        known = self._known.get(address)
+        if known is not None:
+            self._doubt(known)
+
+    async def settled(self, address: str) -> bool:
+        """Whether the hub may have a device after all that it did not have: return when what is being told is told."""
+        known = self._known.get(address)
+        if known is not None and known in self._reports:
+            await self._reports.settled(known)
+        return known is not None and known.registered
+
+    def close(self) -> None:
+        """Tell nothing any more."""
+        self._reports.close()
 
     def presence(self, address: str) -> Presence:
         """What is known now."""
@@ -87,27 +145,30 @@ class Devices:
         return True
 
     def heard(self, address: str, *, called: bool = False) -> None:
-        """A device told something, or answered (`called`: the hub knows it); where nobody says otherwise, that means
+        """A device that the hub has told something, or answered (`called`); where nobody says otherwise, that means
         that it is there."""
         known = self.offered(address)
         if known is None:
             return
+        if not called:
+            self._confirm(known)
         if self._settings.presence.topic is None and known.presence is not Presence.ONLINE:
             self._set(known, Presence.ONLINE)
-        elif called and not known.registered and known.presence is Presence.ONLINE and known not in self._due:
-            self._tell(known)  # it was there before the hub had it
+        elif called and not known.registered and known.presence is Presence.ONLINE and known not in self._reports:
+            self._reports.due(known)  # it was there before the hub had it
 
     def forget(self, address: str) -> None:
         """The hub was told nothing of this device that it remembers."""
         known = self._known.get(address)
         if known is not None:
-            known.registered, known.told = False, Presence.UNKNOWN
+            known.told = Presence.UNKNOWN
+            self._doubt(known)
 
     def _set(self, device: BrokerDevice, presence: Presence) -> None:
         before, device.presence = device.presence, presence
         if presence is Presence.OFFLINE and before is not Presence.OFFLINE:
             self._gone(device)
-        self._tell(device)
+        self._reports.due(device)
         for waiting in [one for one in self._waiting if one[:2] == (device.address, presence)]:
             self._waiting.remove(waiting)
             if not waiting[2].done():
@@ -130,29 +191,12 @@ class Devices:
     def broker(self, up: bool) -> None:
         """The broker is there, or is not: so are all devices behind it."""
         self.up = up
-        for device in self._known.values():
+        for device in list(self._known.values()):
             if not up:
                 device.presence = Presence.UNKNOWN
-            self._tell(device)
+            self._reports.due(device)
 
     # -- telling --------------------------------------------------------------------------------
-
-    def _tell(self, device: BrokerDevice) -> None:
-        self._due[device] = None
-        self._bell.set()
-
-    async def report(self) -> None:
-        """Tell the hub, for ever; cancel it to end that."""
-        while True:
-            await self._bell.wait()
-            self._bell.clear()
-            while self._due:
-                batch = list(islice(self._due, AT_ONCE))
-                for device in batch:
-                    del self._due[device]
-                done = await asyncio.gather(*(self._report(device) for device in batch))
-                if not all(done):
-                    await self._ctx.clock.sleep_until(self._ctx.clock.monotonic() + PAUSE)
 
     async def _report(self, device: BrokerDevice) -> bool:
         """Tell of a device; False when that has to be tried again."""
@@ -163,15 +207,16 @@ class Devices:
         woken, device.turned_away = device.turned_away, device.turned_away and presence is Presence.OFFLINE
         try:
             await self._ctx.accept(event)
-        except UnknownDevice:
-            device.registered = False
+        except (UnknownDevice, NotTaken):
+            # It would be refused again; the next thing that is heard of it is told.
+            self._doubt(device)
             return True
         except HubError as failure:
-            log.warning("a device's coming or going could not be told: %s", failure)
-            device.turned_away = woken
-            self._due[device] = None
-            self._bell.set()
+            if not device.tries:
+                log.warning("a device's coming or going could not be told: %s", failure)
+            device.turned_away = device.turned_away or woken
             return False
+        self._confirm(device)
         device.told = presence
         device.registered = device.registered or event.kind is EventKind.REGISTERED
         return True

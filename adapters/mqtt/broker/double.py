@@ -62,6 +62,7 @@ class DeviceDouble:
         self.qos = 0
         self.listens: list[str] = []
         self.heard: list[Message] | None = None
+        self.listening = False
         self.closed = asyncio.Event()
         self.news = asyncio.Event()
         self.client_id = f"device-{address.replace('/', '-')}"
@@ -278,6 +279,7 @@ class DeviceDouble:
         self.news.set()
 
     def _listening(self, id: int, granted: tuple[int, ...]) -> None:
+        self.listening = True
         if self._granted is not None and not self._granted.done():
             self._granted.set_result(None)
 

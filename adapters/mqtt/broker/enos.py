@@ -11,9 +11,11 @@ from typing import Any
 
 from adapters.mqtt import topics, wire
 from adapters.mqtt.broker.client import Message
-from adapters.mqtt.broker.link import Filter
+from adapters.mqtt.broker.filter import Filter
 from adapters.mqtt.broker.way import Answer, Sending
 from hub.ports.adapter import BadRequest, Delivery, DeviceRequest, DeviceResponse
+
+_SERVICES = "/sys/+/+/thing/service/"
 
 
 class Enos:
@@ -28,10 +30,15 @@ class Enos:
     def filters(self) -> Sequence[Filter]:
         """Where answers come: points, and with MQTT 5 every service."""
         points = [Filter(f"/sys/+/+/{purpose}{topics.REPLY}") for purpose in (topics.GET, topics.SET)]
-        return points if self._exact else [*points, Filter("/sys/+/+/thing/service/+", own=False)]
+        return points if self._exact else [*points, Filter(f"{_SERVICES}+", own=False)]
 
-    def sending(self, req: DeviceRequest) -> Sending:
-        """The command of a call."""
+    def adopts(self, topic: str) -> bool:
+        """A service's."""
+        service = topic.removeprefix(_SERVICES).removesuffix(topics.REPLY)
+        return self._exact and topic == f"{_SERVICES}{service}{topics.REPLY}" and topics.is_service(service)
+
+    def sending(self, req: DeviceRequest, deadline: int) -> Sending:
+        """The command of a call; there is no word for its deadline."""
         command = wire.command(req)
         product, _, device = req.device.partition("/")
         id = wire.message_id(req.call_id, req.device, command.purpose)
@@ -39,10 +46,11 @@ class Enos:
             body = wire.request(id, command.purpose, command.params)
         except TypeError:
             raise BadRequest("the arguments cannot be written as JSON", delivery=Delivery.NOT_SENT) from None
-        exact = self._exact and command.purpose not in (topics.GET, topics.SET)
+        service = None if command.purpose in (topics.GET, topics.SET) else command.purpose.rpartition("/")[2]
+        exact = self._exact and service is not None
         needs = Filter(f"/sys/+/+/{command.purpose}{topics.REPLY}") if exact else None
         topic = topics.command((product, device), command.purpose)
-        return Sending(id, command.purpose, topic, body, needs=needs, said=command)
+        return Sending(id, command.purpose, topic, body, needs=needs, service=service, said=command)
 
     def answer(self, message: Message) -> Answer | None:
         """An answer comes on the topic of its command, with `_reply` behind it."""

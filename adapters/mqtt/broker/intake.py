@@ -1,10 +1,14 @@
 """What devices tell by themselves becomes notifications, by rules or in EnOS words. QoS 1 is acknowledged once the hub
-holds it; while too much waits for the disk, nothing more is read of this connection. Answers have another one."""
+holds it; while too much waits for the disk, nothing more is read of this connection. Answers have another one.
+
+Telling something makes no device: what nobody has declared, and what did not say that it is online, is passed over.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from adapters.mqtt.broker.client import Message
@@ -18,6 +22,8 @@ from hub.ports.adapter import AdapterContext, DeviceEvent, EventKind
 
 PAUSE = 1.0
 
+log = logging.getLogger("hub.adapter.mqtt-broker")
+
 Value = tuple[str, bytes, str | None]
 """Path, payload and content type of something that a device told."""
 Told = tuple[str, Sequence[Value]]
@@ -25,11 +31,16 @@ Told = tuple[str, Sequence[Value]]
 
 
 class Intake:
-    """Deals with messages of one connection, those of a device one after the other."""
+    """Deals with messages of one connection, those of a device one after the other.
+
+    `statuses` returns when every status is heard that was sent by now: they come by another connection, and what a
+    device tells must not overtake that it came.
+    """
 
     def __init__(
         self, ctx: AdapterContext, settings: BrokerSettings, devices: Devices, posts: Posts | None, *,
         pause: Callable[[bool], None], spawn: Callable[[Coroutine[Any, Any, None], str], None],
+        statuses: Callable[[], Awaitable[None]],
     ) -> None:  # fmt: skip
         self._ctx = ctx
         self._settings = settings
@@ -37,6 +48,9 @@ class Intake:
         self._posts = posts
         self._pause = pause
         self._spawn = spawn
+        self._statuses = statuses
+        # Devices that say online are made by that, where they have an account to be made in.
+        self._made = bool(ctx.settings.get("account")) and settings.presence.topic is not None
         self.pending = 0
         self._paused = False
         self.shed = 0
@@ -52,7 +66,12 @@ class Intake:
             if post is not None and not message.retained:
                 post.answer()
             return
-        if message.qos or post is not None:
+        known = self._devices.find(told[0][0])
+        if message.qos or post is not None or known is None or not known.confirmed or known.inbox is not None:
+            # What is not certain that the hub wants it, it is asked; and what came first is told first.
+            if not message.qos and post is None and self.pending + 1 >= self._settings.pending:
+                self.shed += 1
+                return
             device = self._devices.offered(told[0][0])
             if device is None:
                 self.ignored += 1
@@ -95,10 +114,15 @@ class Intake:
             self._pause(True)
 
         async def job() -> None:
-            await self._held(told)
+            try:
+                await self._held(told)
+                if answer is not None:
+                    answer()
+            except Exception:
+                # Whatever is wrong with this one would be so again, and others wait behind it.
+                log.exception("what a device told could not be dealt with")
+                self.ignored += 1
             message.acknowledge()
-            if answer is not None:
-                answer()
 
         if device.inbox is not None:
             device.inbox.append(job)
@@ -111,28 +135,51 @@ class Intake:
         assert inbox is not None
         try:
             while inbox:
-                await inbox[0]()
-                inbox.popleft()
-                self.pending -= 1
-                if self._paused and self.pending <= self._settings.pending // 2:
-                    self._paused = False
-                    self._pause(False)
+                try:
+                    await inbox[0]()
+                finally:
+                    inbox.popleft()
+                    self._done()
         finally:
             device.inbox = None
+            self._devices.leave(device)
+
+    def _done(self) -> None:
+        self.pending -= 1
+        if self._paused and self.pending <= self._settings.pending // 2:
+            self._paused = False
+            self._pause(False)
 
     async def _held(self, told: Sequence[Told]) -> None:
         """Return once the hub holds it all, or will never want it. While it cannot, it waits."""
         for address, values in told:
-            while values:
-                try:
-                    await self._ctx.accept(self._event(address, values))
-                    self._devices.heard(address)
-                    break
-                except UnknownDevice:
-                    self.ignored += 1
-                    break
-                except HubError:
-                    await self._ctx.clock.sleep_until(self._ctx.clock.monotonic() + PAUSE)
+            if values and not await self._taken(address, values) and not (
+                await self._there(address) and await self._taken(address, values)
+            ):
+                self.ignored += 1
+                self._devices.unknown(address)
+
+    async def _taken(self, address: str, values: Sequence[Value]) -> bool:
+        """Whether the hub took it; it has no such device otherwise."""
+        while True:
+            try:
+                await self._ctx.accept(self._event(address, values))
+            except UnknownDevice:
+                return False
+            except HubError:
+                await self._ctx.clock.sleep_until(self._ctx.clock.monotonic() + PAUSE)
+            else:
+                self._devices.heard(address)
+                return True
+
+    async def _there(self, address: str) -> bool:
+        """Whether it came by now, the device that the hub did not have a moment ago."""
+        if await self._devices.settled(address):
+            return True
+        if not self._made:
+            return False
+        await self._statuses()
+        return await self._devices.settled(address)
 
 
 def _filled(text: str, places: Any) -> str:

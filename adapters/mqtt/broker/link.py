@@ -10,54 +10,45 @@ import asyncio
 import contextlib
 import logging
 import random
-import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import gmqtt
 from gmqtt.mqtt.handler import MQTTConnectError
 
-from adapters.mqtt.broker.client import Client, Message
+from adapters.mqtt.broker.bounded import before, resolve
+from adapters.mqtt.broker.client import Client, Message, PacketTooLarge
+from adapters.mqtt.broker.echo import SETTLE, Echo
+from adapters.mqtt.broker.filter import Filter
 from adapters.mqtt.broker.place import Place
-from hub.ports.adapter import BadRequest, Busy, Delivery, NotConnected, TooLarge
+from adapters.mqtt.broker.subscriptions import Subscriptions
+from hub.ports.adapter import BadRequest, Delivery, NotConnected, TooLarge
 from hub.ports.clock import Clock
 
 T = TypeVar("T")
 PAUSE_FIRST = 1.0
 STEADY = 10.0
 """Seconds that a connection lasts before the next loss counts as the first one."""
-SETTLE = 5.0
-"""Seconds in which a message to oneself comes back from a broker that is well."""
+LOOK = 0.5
 BACKLOG = 256 * 1024
 RECEIVE = 256
 """Messages with QoS 1 that the broker sends ahead of their acknowledgement (MQTT 5)."""
-ROOM = 1024
-"""Bytes of a packet beside topic and payload."""
-REFUSED = 128
 
 log = logging.getLogger("hub.adapter.mqtt-broker")
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Something that is listened to. `own`: also what this very connection says; only MQTT 5 can leave that out."""
-
-    topic: str
-    qos: int = 1
-    own: bool = True
 
 
 class Link:
     """One lasting connection. `hear` gets the messages; `changed` is called when it is up and when it is not any more.
 
-    `resting` is true between attempts. `echo` is a topic of the link's own; `session` says for how many seconds the
-    broker keeps messages while the hub is away, `will` the topic at which the hub tells whether it is there.
+    `resting` is true between attempts. `echo` is a topic of the link's own, and beside it a lasting session is written
+    down; `session` says for how many seconds the broker keeps messages while the hub is away, `will` the topic at which
+    the hub tells whether it is there. `adopts` knows filters of an earlier life that calls may need again.
     """
 
     def __init__(
         self, place: Place, clock: Clock, client_id: str, *, filters: Sequence[Filter], echo: str,
         hear: Callable[[Message], None], changed: Callable[[], None], session: int = 0, will: str = "",
+        adopts: Callable[[str], bool] = lambda topic: False,
     ) -> None:  # fmt: skip
         self.client_id = client_id
         self.up = self.resting = False
@@ -65,17 +56,19 @@ class Link:
         self.losses = 0
         self._place = place
         self._clock = clock
-        self._filters = {filter.topic: filter for filter in filters}
-        self._echo = echo
+        self._listening = Subscriptions(
+            filters, self._before, place.connect_time, five=place.version == 5, adopts=adopts
+        )
+        self._echo = Echo(echo, clock, self._to_itself, self._before)
+        # What the broker keeps of this session, and what it said of that last.
+        self._book = f"{echo}-filters" if echo and session else ""
+        self._written = b""
         self._hear = hear
         self._changed = changed
         self._session = session
         self._will = will
         self._client: Client | None = None
         self._lost: asyncio.Future[str] | None = None
-        self._grants: dict[int, asyncio.Future[tuple[int, ...]]] = {}
-        self._joining: dict[str, asyncio.Future[None]] = {}
-        self._mark: tuple[bytes, asyncio.Future[None]] | None = None
         self.paused = False
         self._closed = False
         self._hears_itself = True
@@ -117,7 +110,7 @@ class Link:
     async def once(self) -> None:
         """Connect, listen to everything, and leave. Raises OSError, ConnectionError, MQTTConnectError."""
         try:
-            await self._listen(await self._connect(), list(self._filters.values()))
+            await self._listening.listen(await self._connect(), self._listening.filters)
         finally:
             await self._drop()
 
@@ -130,8 +123,8 @@ class Link:
             properties["maximum_packet_size"] = place.max_packet
         will = gmqtt.Message(self._will, b"offline", qos=1, retain=True) if self._will else None
         client = self._client = Client(
-            self.client_id, clean=not self._session, hear=self._message, lost=self._over, granted=self._granted,
-            will=will, **properties,
+            self.client_id, clean=not self._session, hear=self._message, lost=self._over,
+            granted=self._listening.answered, will=will, **properties,
         )  # fmt: skip
         if place.username:
             client.set_auth_credentials(place.username, place.password or None)
@@ -145,10 +138,15 @@ class Link:
     async def _stay(self) -> None:
         """Connect, listen, and return never: the loss of the connection is raised as ConnectionError."""
         client = await self._connect()
-        assert self._lost is not None
         client.pause(self.paused)
-        await self._listen(client, list(self._filters.values()))
-        await self._settle()
+        await self._listening.listen(client, [Filter(self._echo.topic, 0)])
+        if self._book:
+            await self._tidy(client)
+        await self._listening.listen(client, self._listening.filters)
+        # When all is heard that the broker has to say at first:
+        self._hears_itself = await self._echo.back()
+        if not self._hears_itself:
+            log.warning("the broker lets nobody hear %s: who is away may be noticed late", self._echo.topic)
         self.trouble = ""
         self.up = True
         log.info("connected to the broker as %s", self.client_id)
@@ -158,14 +156,42 @@ class Link:
         while True:
             await self._rest(self._place.keep_alive / 2)
             # While nothing is read on purpose no echo can come, and says nothing of the broker.
-            if self._hears_itself and not self.paused and not await self._echoed() and not self.paused:
+            if self._hears_itself and not self.paused and not await self._echo.back() and not self.paused:
                 raise ConnectionError("the broker does not answer")
+
+    async def _tidy(self, client: Client) -> None:
+        """Give up what the session still listens to, and the hub does not want any more."""
+        if client.resumed:
+            self._written = b""
+            try:
+                await self._listening.listen(client, [Filter(self._book, 0)])
+            except ConnectionError:
+                if self._lost is None or self._lost.done():
+                    raise
+                log.warning("the broker lets nobody hear %s: what was listened to once may still be", self._book)
+            else:
+                await self._echo.back()
+                await self._listening.leave(client, [self._book])
+            if unwanted := self._listening.unwanted(self._written):
+                await self._listening.leave(client, unwanted)
+        self._write()
+
+    def _write(self) -> None:
+        if self._book:
+            with contextlib.suppress(NotConnected, TooLarge):
+                self.publish(self._book, self._listening.written, retain=True)
+
+    def _to_itself(self, topic: str, payload: bytes) -> None:
+        client = self._client
+        if client is None or not client.open:
+            raise ConnectionError("the connection broke")
+        client.send(topic, payload, 0, False, {})
 
     async def _rest(self, seconds: float) -> None:
         """Return after so many seconds; the loss of the connection is raised as ConnectionError."""
         assert self._lost is not None
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        timer = self._clock.call_at(self._clock.monotonic() + seconds, _resolve, over)
+        timer = self._clock.call_at(self._clock.monotonic() + seconds, resolve, over)
         try:
             waited: set[asyncio.Future[Any]] = {over, self._lost}
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
@@ -174,62 +200,9 @@ class Link:
         finally:
             timer.cancel()
 
-    async def _listen(self, client: Client, filters: Sequence[Filter]) -> None:
-        if not filters:
-            return
-        five = self._place.version == 5
-        wanted = [gmqtt.Subscription(one.topic, qos=one.qos, no_local=five and not one.own) for one in filters]
-        id = client.subscribe(wanted)
-        granted = self._grants[id] = asyncio.get_running_loop().create_future()
-        try:
-            answers = await self._before(granted, self._place.connect_time)
-        finally:
-            del self._grants[id]
-        refused = [one.topic for one, answer in zip(filters, answers, strict=False) if answer >= REFUSED]
-        if refused:
-            raise ConnectionError(f"the broker does not let the hub listen to {', '.join(refused)}")
-
-    async def _settle(self) -> None:
-        """Return when all that the broker has to say at first is heard."""
-        assert self._client is not None
-        await self._listen(self._client, [Filter(self._echo, 0)])
-        self._hears_itself = await self._echoed()
-        if not self._hears_itself:
-            log.warning("the broker lets nobody hear %s: who is away may be noticed late", self._echo)
-
-    async def _echoed(self) -> bool:
-        """Send a message to oneself; whether it came back soon. What the broker sent before is heard by then."""
-        assert self._client is not None
-        token = secrets.token_bytes(12)
-        back: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._mark = token, back
-        self._client.send(self._echo, token, 0, False, {})
-        timer = self._clock.call_at(self._clock.monotonic() + SETTLE, _resolve, back)
-        try:
-            await self._before(back, 2 * SETTLE)
-            return self._mark is None
-        finally:
-            timer.cancel()
-            self._mark = None
-
     async def _before(self, wanted: Awaitable[T], seconds: float) -> T:
-        """What is wanted, or ConnectionError: after so many seconds, or when the connection is lost before."""
         assert self._lost is not None
-        task = asyncio.ensure_future(wanted)
-        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        timer = self._clock.call_at(self._clock.monotonic() + seconds, _resolve, over)
-        try:
-            waited: set[asyncio.Future[Any]] = {task, over, self._lost}
-            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            raise ConnectionError(self._lost.result() if self._lost.done() else "the broker does not answer")
-        finally:
-            timer.cancel()
-            over.cancel()
-            if not task.done():
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        return await before(self._lost, self._clock, wanted, seconds)
 
     async def _drop(self) -> None:
         client, self._client = self._client, None
@@ -237,10 +210,7 @@ class Link:
         if was:
             self.losses += 1
             self._changed()
-        for joining in self._joining.values():
-            if not joining.done():
-                joining.set_exception(NotConnected("the connection to the broker broke", delivery=Delivery.NOT_SENT))
-                joining.exception()
+        self._listening.lost()
         if client is None:
             return
         timer = self._clock.call_at(self._clock.monotonic() + 1.0, client.abort)
@@ -275,38 +245,42 @@ class Link:
         client = self._client
         if client is None or not client.open:
             raise NotConnected("there is no connection to the broker", delivery=Delivery.NOT_SENT)
-        if client.largest is not None and len(payload) + len(topic) + ROOM > client.largest:
-            raise TooLarge(f"the broker takes at most {client.largest} bytes", delivery=Delivery.NOT_SENT)
         try:
             client.send(topic, payload, qos, retain, properties)
+        except PacketTooLarge as error:
+            raise TooLarge(str(error), delivery=Delivery.NOT_SENT) from None
         except ValueError as error:
             raise BadRequest(str(error), delivery=Delivery.NOT_SENT) from None
 
     async def join(self, filter: Filter) -> None:
         """Listen to something more, from now on. Raises NotConnected, Busy (NOT_SENT)."""
-        while (joining := self._joining.get(filter.topic)) is not None:
-            await asyncio.shield(joining)
-        if filter.topic in self._filters and self.up:
-            return
-        client = self._client
-        if client is None or not self.up:
-            raise NotConnected("there is no connection to the broker", delivery=Delivery.NOT_SENT)
-        done = self._joining[filter.topic] = asyncio.get_running_loop().create_future()
-        try:
-            await self._listen(client, [filter])
-            self._filters[filter.topic] = filter
-        except ConnectionError as error:
-            raise NotConnected(str(error), delivery=Delivery.NOT_SENT) from None
-        except OverflowError:
-            raise Busy("the broker is asked too much at a time", delivery=Delivery.NOT_SENT) from None
-        finally:
-            del self._joining[filter.topic]
-            if not done.done():
-                done.set_result(None)
+        await self._listening.join(self._client if self.up else None, filter, self._write)
+
+    def need(self, topic: str) -> None:
+        """A call needs what comes by this filter, until `spare`: it is listened to for so long once it is joined."""
+        self._listening.need(topic)
+
+    def spare(self, topic: str) -> None:
+        """The call is over."""
+        self._listening.spare(topic)
 
     def hears(self, topic: str) -> bool:
         """Whether this filter is one of those that it listens to."""
-        return topic in self._filters
+        return topic in self._listening and not self._listening.joining(topic)
+
+    @property
+    def filters(self) -> int:
+        """How many filters it listens to."""
+        return len(self._listening)
+
+    async def caught_up(self) -> None:
+        """Return when all is heard that the broker has sent on this connection by now; soon, where nobody can tell."""
+        until = self._clock.monotonic() + SETTLE
+        while not self.up and not self._closed and self._clock.monotonic() < until:
+            await self._clock.sleep_until(self._clock.monotonic() + LOOK)
+        if self.up and self._hears_itself:
+            with contextlib.suppress(ConnectionError):
+                await self._echo.passed()
 
     def pause(self, paused: bool) -> None:
         """Read nothing more, or go on; it stays so over connections."""
@@ -333,18 +307,10 @@ class Link:
     # -- in -------------------------------------------------------------------------------------
 
     def _message(self, message: Message) -> None:
-        if self._mark is not None and message.topic == self._echo and message.payload == self._mark[0]:
-            back, self._mark = self._mark[1], None
-            _resolve(back)
+        if self._echo.hear(message.topic, message.payload):
+            return
+        if message.topic == self._book:
+            self._written = message.payload
+            message.acknowledge()
         else:
             self._hear(message)
-
-    def _granted(self, id: int, answers: tuple[int, ...]) -> None:
-        granted = self._grants.get(id)
-        if granted is not None and not granted.done():
-            granted.set_result(answers)
-
-
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)

@@ -13,13 +13,13 @@ import orjson
 
 from adapters.mqtt import wire
 from adapters.mqtt.broker.client import Message
-from adapters.mqtt.broker.link import Filter
+from adapters.mqtt.broker.filter import Filter
 from adapters.mqtt.broker.pattern import DEVICE, Pattern
 from adapters.mqtt.broker.way import Answer, Sending
 from hub.ports.adapter import BadRequest, Delivery, DeviceRequest, DeviceResponse
 
 METHODS = frozenset({"GET", "PUT", "POST", "DELETE", "PATCH", "FETCH", "IPATCH", "INVOKE"})
-METHOD, TARGET, QUERY, ACCEPT, STATUS = "method", "target", "query", "accept", "status"
+METHOD, TARGET, QUERY, ACCEPT, DEADLINE, STATUS = "method", "target", "query", "accept", "deadline", "status"
 """Names of the user properties."""
 
 
@@ -37,10 +37,14 @@ class Mqtt5:
         """The hub's own topic and no other."""
         return [Filter(self._replies)]
 
-    def sending(self, req: DeviceRequest) -> Sending:
-        """A request with its method and target as user properties, its payload as it is."""
+    def adopts(self, topic: str) -> bool:
+        """None: there is but one."""
+        return False
+
+    def sending(self, req: DeviceRequest, deadline: int) -> Sending:
+        """A request with its method, target and deadline as user properties, its payload as it is."""
         id = wire.message_id(req.call_id, req.device, "")
-        said = [(METHOD, req.method), (TARGET, req.target)]
+        said = [(METHOD, req.method), (TARGET, req.target), (DEADLINE, str(deadline))]
         if req.query:
             said.append((QUERY, "&".join(f"{name}={value}" if value else name for name, value in req.query)))
         if req.accept is not None:

@@ -13,11 +13,33 @@ from functools import lru_cache
 DEVICE = "device"
 _PLACE = re.compile(r"\{([a-z]+)(\.\.\.)?\}")
 _LEVEL = re.compile(r"[^/+#\x00-\x1f\x7f]{1,256}")
+_MOST_FILTER = 1024
+MOST_LEVELS = 100
+"""Levels of a topic: brokers end the connection of whoever sends one with more than they take (mosquitto: 200)."""
+
+
+def is_legal(text: str) -> bool:
+    """Whether a text can be sent: brokers end connections for control characters and for what is no character."""
+    return text.isprintable() or not any(
+        ord(letter) < 32 or 127 <= ord(letter) < 160 or 0xD800 <= ord(letter) <= 0xDFFF
+        or 0xFDD0 <= ord(letter) <= 0xFDEF or ord(letter) & 0xFFFE == 0xFFFE
+        for letter in text
+    )  # fmt: skip
 
 
 def is_level(text: str) -> bool:
     """Whether a text can be one level of a topic."""
-    return _LEVEL.fullmatch(text) is not None
+    return _LEVEL.fullmatch(text) is not None and is_legal(text)
+
+
+def is_filter(text: str) -> bool:
+    """Whether a broker takes a text for a filter."""
+    levels = text.split("/")
+    return (
+        0 < len(text) <= _MOST_FILTER and len(levels) <= MOST_LEVELS and is_legal(text)
+        and all(level == "+" or "+" not in level for level in levels)
+        and "#" not in text.removesuffix("#") and (levels[-1] == "#" or not text.endswith("#"))
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=16_384)
@@ -30,7 +52,7 @@ def is_address(text: str, levels: int) -> bool:
 class Pattern:
     """A pattern whose `{device}` has so many levels. Raises ValueError for a text that is none."""
 
-    __slots__ = ("_levels", "_match", "filter", "names", "text")
+    __slots__ = ("_levels", "_match", "filter", "names", "rest", "text")
 
     def __init__(self, text: str, levels: int = 1) -> None:
         self.text = text
@@ -38,6 +60,8 @@ class Pattern:
         self.names: tuple[str, ...] = tuple(found[1] for found in _PLACE.finditer(text))
         if not text or len(set(self.names)) != len(self.names):
             raise ValueError("is a topic in which each {name} stands once")
+        self.rest = ""
+        """The name of the place that is the whole end."""
         filters, regexes = [], []
         parts = text.split("/")
         for number, part in enumerate(parts):
@@ -45,6 +69,7 @@ class Pattern:
             if rest is not None and rest[2]:
                 if number != len(parts) - 1 or number == 0:
                     raise ValueError("{name...} is the whole end of a topic")
+                self.rest = rest[1]
                 filters.append("#")
                 regexes.append(f"(?P<{rest[1]}>.+)")
             elif rest is not None and device:

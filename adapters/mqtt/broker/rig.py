@@ -140,7 +140,7 @@ class Rig:
             await self.intrude(self.adapter.links[1].client_id)
             await self.adapter.troubled()
         else:
-            self.adapter.unprepared.add("somebody")
+            self.adapter.prepared.missing.add("somebody")
 
     async def intrude(self, client_id: str) -> None:
         """Take the place of another client of the broker."""

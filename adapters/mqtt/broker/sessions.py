@@ -7,13 +7,45 @@ and comes back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
+from gmqtt.mqtt.handler import MQTTConnectError
+
 from adapters.mqtt import topics
-from adapters.mqtt.broker.link import Filter, Link
+from adapters.mqtt.broker.filter import Filter
+from adapters.mqtt.broker.link import Link
 from adapters.mqtt.broker.place import Place
 from hub.ports.clock import Clock
+
+PAUSE = 30.0
+
+log = logging.getLogger("hub.adapter.mqtt-broker")
+
+
+class Sessions:
+    """The sessions to prepare, client ids by device; `missing` are those that are not prepared yet."""
+
+    def __init__(self, clients: Mapping[str, str]) -> None:
+        self._clients = clients
+        self.missing = set(clients)
+
+    async def run(
+        self, place: Place, clock: Clock, ready: Callable[[], Awaitable[object]],
+        services: Callable[[str], Mapping[str, object] | None],
+    ) -> None:  # fmt: skip
+        """Prepare each once, whenever the broker is there; `services` are those that a device's product declares."""
+        while self.missing:
+            await ready()
+            for address in sorted(self.missing):
+                try:
+                    await prepare(place, clock, self._clients[address], address, sorted(services(address) or ()))
+                    self.missing.discard(address)
+                except (OSError, MQTTConnectError) as error:
+                    log.warning("the session of %s could not be prepared: %s", address, error)
+            if self.missing:
+                await clock.sleep_until(clock.monotonic() + PAUSE)
 
 
 def command_topics(address: str, services: Sequence[str]) -> list[str]:

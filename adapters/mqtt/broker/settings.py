@@ -1,7 +1,8 @@
 """The settings of the MQTT adapter's broker mode, read strictly: a wrong key or type is named, never ignored.
 
     url = "mqtt://127.0.0.1:1883"    # or mqtts://; one table for each broker, and for each way of speaking at a broker
-    version = 5                  # of MQTT, for the hub's own connection; 4 is 3.1.1
+    version = 5                  # of MQTT, for the hub's own connection, whatever devices speak; 4 is 3.1.1: commands do
+                                 # not expire, and brokers that keep QoS 0 have them run late
     username = ""
     password = ""                # env:NAME or file:PATH
     ca = ""                      # PEM; authorities in place of the system's (mqtts)
@@ -31,13 +32,13 @@
     required = false             # true: a device without a status is not there
 
     [adapters.<name>.template]   # speak = "template": devices of MQTT 3.1.1, whose answers carry an id of the request
-    request = "devices/{device}/requests/{id}"      # {device}, {id}, {method}, and {target...} as its end
+    request = "devices/{device}/requests/{id}"      # {device} {id} {method} {deadline} {target}; {target...} at the end
     reply = "devices/{device}/replies/{id}"         # {device}, {id}
     id = ""                      # member of the answer with the id, if the topic has none
     status = ""                  # member of the answer with a status like HTTP's; "": every answer is a success
     result = ""                  # member of the answer with the result; "": the whole answer
-    body = {}                    # the request as a JSON object with {id} {method} {target} {payload} {type} as values;
-                                 # {}: the payload as it is
+    body = {}                    # the request as a JSON object with {id} {method} {target} {payload} {type} and, in
+                                 # milliseconds since 1970, {deadline} as values; {}: the payload as it is
 
     [[adapters.<name>.telemetry]]
     topic = "plant/{device}/{path...}"   # {device}, {path}
@@ -58,7 +59,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from adapters.mqtt.broker import tables
-from adapters.mqtt.broker.pattern import DEVICE, Pattern, is_level, overlap, widest
+from adapters.mqtt.broker.pattern import DEVICE, Pattern, covers, is_level, overlap, widest
 from adapters.mqtt.broker.tables import Presence, Telemetry, Template
 
 SPEAK = ("mqtt5", "template", "enos")
@@ -168,21 +169,48 @@ def _judge(made: BrokerSettings) -> None:
         raise ValueError("certificate: certificate and key go together")
     if made.speak == "mqtt5" and made.version != 5:
         raise ValueError("speak: mqtt5 needs version 5")
-    for key in ("replies", "status"):
-        text = getattr(made, key)
-        places = Pattern(text).names if text else ()
-        if text and (set(places) - {"client"} or (key == "replies" and "client" not in places)):
-            raise ValueError(f"{key}: is a topic with {{client}} for the name of the hub")
+    for key, needed in (("replies", {"client"}), ("status", set())):
+        if key == "replies" or made.status:
+            tables.pattern(key, getattr(made, key), 1, {"client"}, needed)
+    _reserved(made)
     if (made.template is None) != (made.speak != "template"):
         raise ValueError('template: is for speak = "template"')
     if made.sessions and made.speak != "enos":
         raise ValueError('sessions: are for speak = "enos"')
     _hears_itself(made)
+    _answers(made)
     told = widest([rule.topic.filter for rule in made.telemetry])
     for number, one in enumerate(told):
         for other in told[number + 1 :]:
             if overlap(one, other):
                 raise ValueError(f"telemetry: {one} and {other} overlap in part: some messages would be told twice")
+
+
+def _reserved(made: BrokerSettings) -> None:
+    """Topics that a broker has for itself can be neither told anything nor, where they are shared, listened to."""
+    said = {"request": made.request.text, "replies": made.replies, "status": made.status}
+    heard = {f"telemetry.{number}.topic": rule.topic.text for number, rule in enumerate(made.telemetry)}
+    if made.presence.topic is not None:
+        heard["presence.topic"] = made.presence.topic.text
+    if made.template is not None:
+        said["template.request"] = made.template.request.text
+        heard["template.reply"] = made.template.reply.text
+    for names, begins in ((said, ("$share/", "$queue/", "$SYS/")), (heard, ("$share/", "$queue/"))):
+        for key, text in names.items():
+            if text.startswith(begins):
+                raise ValueError(f"{key}: {text.partition('/')[0]} is the broker's own")
+
+
+def _answers(made: BrokerSettings) -> None:
+    """What comes at the topic of a status is taken for one: answers need another."""
+    status = made.presence.topic
+    if status is None:
+        return
+    replies = Pattern(made.replies).filter
+    if made.template is not None and covers(status.filter, made.template.reply.filter):
+        raise ValueError("template.reply: the answers would be taken for statuses of presence.topic")
+    if overlap(status.filter, replies) or overlap(status.filter, f"{replies}/+"):
+        raise ValueError("presence.topic: the hub's own replies would be taken for statuses")
 
 
 def _hears_itself(made: BrokerSettings) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from adapters.mqtt.broker.pattern import DEVICE, Pattern, is_address
 
-PLACES = frozenset({"id", "method", "target", "payload", "type"})
+PLACES = frozenset({"id", "method", "target", "payload", "type", "deadline"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def template(table: Any, levels: int) -> Template:
     made: dict[str, Any] = {key: text(f"template.{key}", values[key]) for key in ("id", "status", "result")
                             if key in values}  # fmt: skip
     if "request" in values:
-        places = {DEVICE, "id", "method", "target"}
+        places = {DEVICE, "id", "method", "target", "deadline"}
         made["request"] = pattern("template.request", values["request"], levels, places, {DEVICE}, rest={"target"})
     if "reply" in values:
         made["reply"] = pattern("template.reply", values["reply"], levels, {DEVICE, "id"}, {DEVICE})

@@ -9,8 +9,8 @@ import orjson
 
 from adapters.mqtt import wire
 from adapters.mqtt.broker.client import Message
-from adapters.mqtt.broker.link import Filter
-from adapters.mqtt.broker.pattern import DEVICE
+from adapters.mqtt.broker.filter import Filter
+from adapters.mqtt.broker.pattern import DEVICE, is_level
 from adapters.mqtt.broker.tables import Template
 from adapters.mqtt.broker.value import member, payload_of, value_of
 from adapters.mqtt.broker.way import Answer, Sending
@@ -32,16 +32,25 @@ class Templates:
         """The answers of all devices; the settings have made sure that no request is among them."""
         return [Filter(self._template.reply.filter)]
 
-    def sending(self, req: DeviceRequest) -> Sending:
+    def adopts(self, topic: str) -> bool:
+        """None: there is but one."""
+        return False
+
+    def sending(self, req: DeviceRequest, deadline: int) -> Sending:
         """The request in the template's words."""
         template = self._template
         id = wire.message_id(req.call_id, req.device, "")
         target = req.target.strip("/")
         if req.query or any(mark in target for mark in "+#"):
             raise BadRequest("a target has no query, plus or number sign here", delivery=Delivery.NOT_SENT)
-        if "target" in template.request.names and not target:
-            raise BadRequest("the target is empty", delivery=Delivery.NOT_SENT)
-        places = {"id": id, "method": req.method, "target": req.target, "type": req.content_type}
+        if "target" in template.request.names:
+            if not target:
+                raise BadRequest("the target is empty", delivery=Delivery.NOT_SENT)
+            if template.request.rest != "target" and not is_level(target):
+                raise BadRequest("a target is one level of a topic here", delivery=Delivery.NOT_SENT)
+        places: dict[str, Any] = {
+            "id": id, "method": req.method, "target": req.target, "type": req.content_type, "deadline": deadline,
+        }  # fmt: skip
         if template.body:
             body = _filled(template.body, {**places, "payload": value_of(req)})
         else:
@@ -50,7 +59,9 @@ class Templates:
             payload = req.payload if body is None else orjson.dumps(body)
         except TypeError:
             raise BadRequest("the arguments cannot be written as JSON", delivery=Delivery.NOT_SENT) from None
-        topic = template.request.fill(**{DEVICE: req.device, "id": id, "method": req.method, "target": target})
+        topic = template.request.fill(
+            **{DEVICE: req.device, "id": id, "method": req.method, "target": target, "deadline": str(deadline)}
+        )
         return Sending(id, "", topic, payload)
 
     def answer(self, message: Message) -> Answer | None:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from adapters.mqtt.broker.client import Message
-from adapters.mqtt.broker.link import Filter
+from adapters.mqtt.broker.filter import Filter
 from hub.ports.adapter import DeviceRequest, DeviceResponse
 
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """A call as a message. `purpose` ties the answer to what was asked, `needs` must be listened to before."""
+    """A call as a message. `purpose` ties the answer to what was asked, `needs` must be listened to before, `service`
+    is the one that is invoked, where the way knows of services."""
 
     id: str
     purpose: str
@@ -21,6 +22,7 @@ class Sending:
     payload: bytes
     properties: Mapping[str, Any] = field(default_factory=dict)
     needs: Filter | None = None
+    service: str | None = None
     said: Any = None
 
 
@@ -45,8 +47,13 @@ class Way(Protocol):
         """Where answers come."""
         ...
 
-    def sending(self, req: DeviceRequest) -> Sending:
-        """The message of a call. Raises CallError (NOT_SENT) for what there are no words for."""
+    def adopts(self, topic: str) -> bool:
+        """Whether this filter, which an earlier life of the hub listened to, may bring answers."""
+        ...
+
+    def sending(self, req: DeviceRequest, deadline: int) -> Sending:
+        """The message of a call that shall not be carried out after the deadline, in milliseconds since 1970. Raises
+        CallError (NOT_SENT) for what there are no words for."""
         ...
 
     def answer(self, message: Message) -> Answer | None:

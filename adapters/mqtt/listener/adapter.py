@@ -15,7 +15,7 @@ from adapters.mqtt.listener.connection import Connection
 from adapters.mqtt.listener.door import Door
 from adapters.mqtt.listener.gateway import Gateway
 from adapters.mqtt.listener.inbound import RAW, Inbound, keep
-from adapters.mqtt.listener.registration import Facts, PostedObservation, Registration
+from adapters.mqtt.listener.registration import Facts, Gone, PostedObservation, Registration
 from adapters.mqtt.listener.session import Session
 from adapters.mqtt.listener.settings import MqttSettings, read
 from adapters.mqtt.topics import Name
@@ -119,10 +119,13 @@ class MqttAdapter:
 
     async def arrived(self, session: Session, name: Name, admission: Admission, boot: str) -> Registration:
         """A device is there, by itself or behind a gateway: it takes the place of an older connection, and the hub is
-        told who came. Raises StorageFailed, UnknownDevice."""
+        told who came. A connection that has ended meanwhile takes nobody's place. Raises StorageFailed, UnknownDevice,
+        Gone."""
         ctx = self._ctx
         if ctx is None:
             raise StorageFailed("the hub stops")
+        if session.ended:
+            raise Gone
         registration = self._registration(admission.address, name)
         older, registration.session = registration.session, session
         session.routes[name] = registration
@@ -132,6 +135,8 @@ class MqttAdapter:
             else:
                 older.forget(registration, "replaced by a newer connection")
         async with registration.reporting:
+            if session.ended:
+                raise Gone
             if registration.session is not session:
                 return registration  # an even newer connection reports itself
             same, registration.boot = registration.boot == boot, boot
@@ -149,6 +154,8 @@ class MqttAdapter:
             except HubError:
                 registration.boot = None
                 raise
+        if session.ended:
+            raise Gone  # `left` tells that it is gone, behind what was told here
         return registration
 
     async def left(self, session: Session, registrations: list[Registration]) -> None:

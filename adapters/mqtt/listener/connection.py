@@ -48,7 +48,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_beat", "_counted", "_ctx", "_decoder", "_door", "_fault", "_greeting", "_heard", "_held", "_jobs", "_limit",
-        "_packets", "_second", "_stuck", "_transport", "_worker", "ended", "session", "writable",
+        "_packets", "_pause", "_second", "_stuck", "_transport", "_worker", "ended", "session", "writable",
     )  # fmt: skip
 
     def __init__(self, door: Door, ctx: AdapterContext) -> None:
@@ -67,6 +67,7 @@ class Connection(asyncio.Protocol):
         self._fault: str | None = None
         self._beat: Timer | None = None
         self._stuck: Timer | None = None
+        self._pause: Timer | None = None
         self._heard = ctx.clock.monotonic()
         self._limit = 0.0
         self._counted = 0
@@ -167,7 +168,7 @@ class Connection(asyncio.Protocol):
             return
         self.ended = True
         self._packets.clear()
-        for timer in (self._beat, self._stuck):
+        for timer in (self._beat, self._stuck, self._pause):
             if timer is not None:
                 timer.cancel()
         if self.session is not None:
@@ -202,9 +203,16 @@ class Connection(asyncio.Protocol):
             if wait:
                 # Not reading is the one limit that a device cannot ignore: its own socket fills up.
                 self._hold()
-                self._ctx.clock.call_at(wait, self._deal)
+                if self._pause is None:
+                    self._pause = self._ctx.clock.call_at(wait, self._go_on)
                 return
-            self._take(self._packets.popleft())
+            try:
+                self._take(self._packets.popleft())
+            except Exception:
+                # As in `_work`; whoever called, be it a timer, goes on.
+                log.exception("a packet could not be dealt with")
+                self.abort()
+                return
         if self.ended:
             return
         if self._fault is not None and not self._greeting:
@@ -217,6 +225,11 @@ class Connection(asyncio.Protocol):
             self._held = False
             if self._transport is not None:
                 self._transport.resume_reading()
+
+    def _go_on(self) -> None:
+        """Another second has begun."""
+        self._pause = None
+        self._deal()
 
     def _hold(self) -> None:
         if not self._held and self._transport is not None:
@@ -265,16 +278,21 @@ class Connection(asyncio.Protocol):
             self._greeting = False
 
     async def _work(self) -> None:
-        """Job after job; what the hub could not take ends the connection, and the device tells it again."""
+        """Job after job, each of them once; what the hub could not take ends the connection, and the device tells it
+        again."""
         try:
             while self._jobs:
-                await self._jobs[0]()
-                self._jobs.popleft()
+                await self._jobs.popleft()()
                 if self._held and len(self._jobs) <= ROOM // 2:
                     self._deal()
         except HubError as failure:
             log.warning("a message could not be stored: %s", failure)
             self._jobs.clear()
             self.close("the hub could not store a message")
+        except Exception:
+            # A fault of the hub's own: the device is not left at a connection that nobody reads any more.
+            log.exception("a message could not be dealt with")
+            self._jobs.clear()
+            self.close("the hub failed on a message")
         finally:
             self._worker = False

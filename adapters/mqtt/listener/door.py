@@ -13,11 +13,13 @@ import anyio
 
 from adapters.mqtt import topics, wire
 from adapters.mqtt.listener import codec
+from adapters.mqtt.listener.activations import Activations
 from adapters.mqtt.listener.codec import Connect
 from adapters.mqtt.listener.connection import Connection
+from adapters.mqtt.listener.registration import Gone
 from adapters.mqtt.listener.settings import MqttSettings
 from adapters.mqtt.topics import Name
-from hub.model.errors import HubError, UnknownDevice
+from hub.model.errors import HubError, TooMany, UnknownDevice
 from hub.ports.abilities import WatchesKeys
 from hub.ports.adapter import AdapterContext, Admission
 
@@ -45,6 +47,7 @@ class Door:
         self._servers: list[asyncio.Server] = []
         self._ctx: AdapterContext | None = None
         self._nobody = asyncio.Event()
+        self._activations = Activations(settings.activations, settings.activation_time.total_seconds())
 
     @property
     def full(self) -> bool:
@@ -169,6 +172,10 @@ class Door:
         session = self._adapter.session(connection, name, verdict)
         connection.session = session
         if verdict.grant is not None:
+            if not self._activations.enter(ctx.clock, name, connection):
+                self._not_now(connection, TooMany("too many devices of its product are being activated"))
+                return
+            session.unwatch = lambda: self._activations.leave(name, connection)
             connection.serve(session, keep_alive)
             session.welcome()
             session.tell(name, topics.ACTIVATE, _activation(name, verdict), session=True)
@@ -177,6 +184,8 @@ class Door:
             session.unwatch = ctx.watch_key(verdict.key_id, lambda: connection.close("its key was taken back"))
         try:
             await self._adapter.arrived(session, name, verdict, _boot(hello.client_id))
+        except Gone:
+            return
         except UnknownDevice:
             self.refused += 1
             connection.send(codec.encode(codec.ConnAck(codec.BAD_CREDENTIALS)))
@@ -192,7 +201,7 @@ class Door:
     def _not_now(connection: Connection, failure: HubError) -> None:
         log.warning("a device could not be let in: %s", failure)
         connection.send(codec.encode(codec.ConnAck(codec.UNAVAILABLE)))
-        connection.close("the hub could not store its coming")
+        connection.close("the hub could not take it in now")
 
     @staticmethod
     async def _admit(ctx: AdapterContext, hello: Connect) -> tuple[Name | None, object]:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from adapters.mqtt import wire
-from adapters.mqtt.listener.registration import Facts, Registration
+from adapters.mqtt.listener.registration import Facts, Gone, Registration
 from adapters.mqtt.topics import Name
 from hub.model.errors import UnknownDevice
 from hub.ports.adapter import AdapterContext, Admission
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from adapters.mqtt.listener.session import Session
 
 Refusal = tuple[int, str]
-Keep = Callable[[AdapterContext, Registration, Facts], Awaitable[None]]
+GONE: Refusal = (wire.NO_DEVICE, "the gateway is not connected any more")
+Keep = Callable[[AdapterContext, Registration, Callable[[Facts], Facts]], Awaitable[None]]
 
 
 class Roster(Protocol):
@@ -68,23 +69,26 @@ class Gateway:
             names.add(sign.device)
         if len(gateway.facts.subs | names) > self._most:
             return wire.TOO_MANY, f"at most {self._most} sub-devices"
-        await self._change(gateway, gateway.facts.subs | names)
+        await self._change(gateway, lambda subs: subs | names)
         return None
 
     async def _remove(
         self, session: Session, gateway: Registration, subs: list[Mapping[str, Any]]
     ) -> None:
         names = {(str(sub.get("productKey")), str(sub.get("deviceKey"))) for sub in subs}
-        await self._change(gateway, gateway.facts.subs - names)
+        await self._change(gateway, lambda subs: subs - names)
         gone = [session.routes[name] for name in names if name in session.routes and name != gateway.name]
         for registration in gone:
             session.forget(registration, "the device left the topology")
         await self._roster.left(session, gone)
 
-    async def _change(self, gateway: Registration, subs: frozenset[Name] | set[Name]) -> None:
-        facts = gateway.facts
-        await self._keep(self._ctx, gateway, Facts(facts.attributes, facts.tags, frozenset(subs)))
-        self._roster.know_topology(gateway)
+    async def _change(self, gateway: Registration, change: Callable[[frozenset[Name]], frozenset[Name]]) -> None:
+        try:
+            await self._keep(
+                self._ctx, gateway, lambda facts: Facts(facts.attributes, facts.tags, change(facts.subs))
+            )
+        finally:
+            self._roster.know_topology(gateway)
 
     # -- sessions -------------------------------------------------------------------------------
 
@@ -106,11 +110,15 @@ class Gateway:
             return wire.OWN_LOGIN, "a gateway is no sub-device of its own"
         if sign.device not in gateway.facts.subs:
             return wire.NOT_OF_GATEWAY, "the device is not in the topology"
+        if session.ended:
+            return GONE
         verdict = await self._ctx.admit(sign.kind, sign.identity, sign.proof)
         if not isinstance(verdict, Admission):
             return wire.BAD_SIGN, "bad sign"
         try:
             await self._roster.arrived(session, sign.device, verdict, _boot(params))
+        except Gone:
+            return GONE
         except UnknownDevice:
             session.routes.pop(sign.device, None)
             return wire.NO_DEVICE, "no such device"
@@ -128,6 +136,8 @@ class Gateway:
         done: list[Any] = []
         failed: list[Any] = []
         for sub in subs:
+            if session.ended:
+                break  # nobody hears the answer; over its next connection the gateway asks again
             answer = await self._login(session, gateway, {**shared, **sub})
             if isinstance(answer, tuple):
                 name = {"productKey": str(sub.get("productKey")), "deviceKey": str(sub.get("deviceKey"))}

@@ -6,7 +6,7 @@ of the vendor's SDK wait half a minute for an answer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -14,7 +14,7 @@ import orjson
 from adapters.mqtt import topics, wire
 from adapters.mqtt.listener.codec import Publish
 from adapters.mqtt.listener.gateway import Gateway
-from adapters.mqtt.listener.registration import Facts, Registration
+from adapters.mqtt.listener.registration import NOTHING, Facts, Registration
 from adapters.mqtt.listener.settings import MqttSettings
 from adapters.mqtt.topics import Topic
 from hub.model.errors import UnknownDevice
@@ -59,7 +59,7 @@ class Inbound:
         """One request; answered and acknowledged at its end. Raises StorageFailed, and then it is neither."""
         raw = topic.purpose == topics.UP_RAW and not topic.session
         body = None if raw else wire.object_of(message.payload)
-        id = "" if body is None else body.get("id", "")
+        id = (wire.id_of(message.payload) or "") if body is None else body.get("id", "")
         unknown: Registration | None = None
         try:
             if raw:
@@ -67,7 +67,7 @@ class Inbound:
                 said = b""
             elif body is None:
                 code = wire.NOT_JSON if message.payload else wire.EMPTY
-                raise Refused(code, "a message is a JSON object")
+                raise Refused(code, f"a message is a JSON object of at most {wire.MOST_LEVELS} levels")
             else:
                 said = wire.answer(id, wire.OK, data=await self._dealt(session, registration, topic, body))
         except Refused as refused:
@@ -149,32 +149,47 @@ class Inbound:
     async def _facts(self, registration: Registration, purpose: str, params: Any) -> Any:
         _, what, verb = purpose.split("/", 2)
         facts = registration.facts
-        held = facts.attributes if what == "attribute" else facts.tags
         if verb == "query":
-            names = _names(what, params)
+            held, names = _held(facts, what), _names(what, params)
             return {name: held[name] for name in names if name in held} if names else dict(held)
         if verb == "update":
-            changed = {**held, **_updates(what, params)}
+            news, gone = _updates(what, params), frozenset[str]()
         elif verb == "delete":
-            names = _names(what, params)
-            changed = {name: value for name, value in held.items() if name not in names}
+            news, gone = {}, frozenset(_names(what, params))
         else:
             raise Refused(wire.NOT_ALLOWED, "topic not allowed")
-        if what == "attribute":
-            facts = Facts(changed, facts.tags, facts.subs)
-        else:
-            facts = Facts(facts.attributes, changed, facts.subs)
-        if len(orjson.dumps([facts.attributes, facts.tags])) > self._settings.attributes:
-            raise Refused(wire.PARAMETER, f"attributes and tags have at most {self._settings.attributes} bytes")
-        await keep(self._ctx, registration, facts)
+
+        def change(facts: Facts) -> Facts:
+            changed = {name: value for name, value in _held(facts, what).items() if name not in gone} | news
+            if what == "attribute":
+                facts = Facts(changed, facts.tags, facts.subs)
+            else:
+                facts = Facts(facts.attributes, changed, facts.subs)
+            if len(orjson.dumps([facts.attributes, facts.tags])) > self._settings.attributes:
+                raise Refused(wire.PARAMETER, f"attributes and tags have at most {self._settings.attributes} bytes")
+            return facts
+
+        await keep(self._ctx, registration, change)
         return None
 
 
-async def keep(ctx: AdapterContext, registration: Registration, facts: Facts) -> None:
-    """Store the facts of a device; true once they are on disk. Raises StorageFailed."""
-    if isinstance(ctx, Remembers):
-        await ctx.remember(registration.address, facts.pack())
-    registration.facts = facts
+async def keep(ctx: AdapterContext, registration: Registration, change: Callable[[Facts], Facts]) -> None:
+    """Change the facts of a device: one change after the other, each true once it is on disk. Raises StorageFailed,
+    and Unknown where the hub keeps nothing of the device."""
+    async with registration.keeping:
+        facts = change(registration.facts)
+        if isinstance(ctx, Remembers):
+            try:
+                await ctx.remember(registration.address, facts.pack())
+            except UnknownDevice:
+                registration.boot = None  # with its next connection it registers anew
+                registration.facts = NOTHING
+                raise Unknown(registration) from None
+        registration.facts = facts
+
+
+def _held(facts: Facts, what: str) -> dict[str, Any]:
+    return facts.attributes if what == "attribute" else facts.tags
 
 
 def _member(params: Any, name: str) -> Any:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from adapters.mqtt.topics import Name
+from hub.model.errors import HubError
 from hub.ports.adapter import ObserveSpec
 
 if TYPE_CHECKING:
@@ -65,13 +66,19 @@ class PostedObservation:
                 del self.registration.observations[self.spec.target]
 
 
+class Gone(HubError):
+    """The connection over which a device came has ended meanwhile: it is not there by this one."""
+
+
 class Registration:
     """One device: how it is named, its life, its connection (a gateway's, for a sub-device), its calls under way.
 
-    `reporting` keeps the events of its coming and going in order, whichever connection they are about.
+    `reporting` keeps the events of its coming and going in order, and `keeping` the changes of its facts one after the
+    other, whichever connection they are about.
     """
 
-    __slots__ = ("_heard", "address", "boot", "calls", "facts", "name", "observations", "reporting", "session")
+    __slots__ = ("_heard", "address", "boot", "calls", "facts", "keeping", "name", "observations", "reporting",
+                 "session")  # fmt: skip
 
     def __init__(self, address: str, name: Name) -> None:
         self.address = address
@@ -81,6 +88,7 @@ class Registration:
         self.calls = 0
         self.facts = NOTHING
         self.observations: dict[str, PostedObservation] = {}
+        self.keeping = asyncio.Lock()
         self.reporting = asyncio.Lock()
         self._heard: OrderedDict[str, None] | None = None
 

@@ -122,6 +122,8 @@ class Rig:
         body = seed.choice((
             b"", b"{", b"[]", b"1", b"null", b'{"id":5}', b'{"id":"1","params":[]}', b'{"id":"1","params":{}}',
             b'{"id":"1","params":{"measurepoints":{"a":1}}}', b'{"id":"1","code":"x"}', seed.randbytes(12),
+            b'{"id":"1","params":{"measurepoints":{"a":%b}}}' % _nested(seed), b'{"id":%b,"code":200}' % _nested(seed),
+            b'{"id":"1","params":{"events":%b}}' % _nested(seed), b'{"id":"1","code":200,"data":%b}' % _nested(seed),
         ))  # fmt: skip
         good = bytearray(codec.encode(seed.choice((
             Publish(topic, body), Publish(topic, body, 1, seed.randrange(1, 65536)), PubAck(seed.randrange(1, 65536)),
@@ -136,6 +138,12 @@ class Rig:
         elif kind == 2:
             good[0] = seed.randrange(256)
         return bytes(good), False
+
+
+def _nested(seed: random.Random) -> bytes:
+    """A value of many levels: fewer than are taken, more, more than can be written, more than can be read."""
+    levels = seed.choice((20, 40, 260, 1000, 3000))
+    return b"[" * levels + b"]" * levels
 
 
 def create_rig(folder: Path, *, devices: int = 64, inflight: int = 16, variant: str = "", **settings: Any) -> Rig:

@@ -206,29 +206,29 @@ class Session:
         return min(qos, 1) if owner is not None and owner in self.routes else codec.REFUSED_FILTER
 
     def _refuse(self, message: Publish) -> None:
-        body = wire.object_of(message.payload) or {}
-        self.answer(message, wire.answer(body.get("id", ""), wire.NOT_ALLOWED, "topic not allowed"))
+        self.answer(message, wire.answer(wire.id_of(message.payload) or "", wire.NOT_ALLOWED, "topic not allowed"))
 
     def _answered(self, registration: Registration, topic: Topic, message: Publish) -> None:
         body = wire.object_of(message.payload)
-        id = None if body is None else body.get("id")
+        id = wire.id_of(message.payload) if body is None else body.get("id")
         waiting = self._waiting.get(id) if isinstance(id, str) else self._only(registration, topic, body)
         if waiting is not None and waiting.registration is registration and waiting.command.purpose == topic.purpose:
             if not waiting.answer.done():
-                if isinstance(id, str):
-                    registration.heard(id)
                 response = wire.response(waiting.command, body)
+                if isinstance(id, str):
+                    registration.heard(id)  # not before it is understood: it may come again
                 waiting.answer.set_result(replace(response, held=lambda: self.acknowledge(message)))
             else:
                 self.acknowledge(message)  # it came twice
             return
         call_id = wire.call_of(id, registration.address, topic.purpose) if isinstance(id, str) else None
-        if call_id is None or registration.heard(str(id)):
-            self.ignored += 1  # forged, meant for another device, heard before, or an answer to nothing
-            self.acknowledge(message)
-            return
-        response = wire.response(wire.asked(topic.purpose, body), body)
-        self.connection.later(lambda: self._late(registration, call_id, response, message))
+        if call_id is not None:
+            late = wire.response(wire.asked(topic.purpose, body), body)
+            if not registration.heard(str(id)):
+                self.connection.later(lambda: self._late(registration, call_id, late, message))
+                return
+        self.ignored += 1  # forged, meant for another device, heard before, or an answer to nothing
+        self.acknowledge(message)
 
     def _only(self, registration: Registration, topic: Topic, body: dict[str, Any] | None) -> _Waiting | None:
         """The one command that an answer without any readable id can be meant for."""

@@ -15,6 +15,8 @@
     max_age = 0                  # seconds for which a posted value is fresh; 0: it is not kept for reads
     sub_devices = 1000           # sub-devices of one gateway
     attributes = 65536           # bytes of attributes and tags of one device
+    activations = 100            # connections of one product at a time that are told their secret
+    activation_time = 60         # seconds that such a connection lasts
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ class MqttSettings:
     max_age: int = 0
     sub_devices: int = 1000
     attributes: int = 64 * 1024
+    activations: int = 100
+    activation_time: timedelta = timedelta(seconds=60)
 
 
 _PORTS = {"port", "tls_port"}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import Counter, deque
 from collections.abc import Callable
 from datetime import datetime
 
@@ -20,6 +19,7 @@ from hub.core.stats import Stats
 from hub.core.tasks import Tasks
 from hub.delivery.outgoing.attempt import Attempts
 from hub.delivery.outgoing.endpoint import Endpoints
+from hub.delivery.outgoing.held import Held, Queue
 from hub.delivery.outgoing.retry import Result, Tried, next_try
 from hub.delivery.outgoing.signing import message_id
 from hub.model.delivery import Delivery
@@ -29,29 +29,12 @@ from hub.ports.clock import Clock, Timer, monotonic_at
 from hub.ports.engine import Outbox, Ringing
 
 PAGE = 256
-MOST_HELD = 4096
-MOST_PER_ENDPOINT = 128
 LONGEST_SLEEP = 60.0
 STORAGE_PAUSE = 1.0
 MOST_GONE = 1024
 
 log = logging.getLogger("hub.callbacks")
 audit = logging.getLogger("hub.audit")
-
-
-class _Queue:
-    """The rows of one endpoint that are in memory: waiting, and under way. `passed_over`: it may have more on disk,
-    which were not asked for when the others' were."""
-
-    __slots__ = ("account", "application", "endpoint", "passed_over", "under_way", "waiting")
-
-    def __init__(self, endpoint: str, application: str, account: str) -> None:
-        self.account = account
-        self.endpoint = endpoint
-        self.application = application
-        self.waiting: deque[Delivery] = deque()
-        self.under_way = 0
-        self.passed_over = False
 
 
 class Courier:
@@ -71,22 +54,22 @@ class Courier:
         self._endpoints = endpoints
         self._access = access
         self._clock = clock
-        self._limits = limits
         self._stats = stats
         self._luck = luck
-        self._queues: dict[str, _Queue] = {}
-        self._held: set[int] = set()
+        self._held = Held(limits, endpoints.failing)
         self._passed: set[int] = set()
         self._settled: set[int] = set()
-        self._tenants: Counter[str] = Counter()
-        self._accounts: Counter[str] = Counter()
         self._gone: dict[tuple[str, str | None], datetime] = {}
         self._wake = asyncio.Event()
         self._quiet = asyncio.Event()
         self._look_again = True
         self._halted = False
         self._timer: Timer | None = None
-        self.under_way = 0
+
+    @property
+    def under_way(self) -> int:
+        """Deliveries that are being tried now."""
+        return self._held.under_way
 
     async def run(self, attempts: Attempts, ringing: Ringing) -> None:
         """Deliver until cancelled; what is under way then is repeated by the next start."""
@@ -141,7 +124,7 @@ class Courier:
         # One moment for both questions: a row that becomes due between them would be in neither answer.
         now = self._clock.now()
         try:
-            while self._look_again and len(self._held) < MOST_HELD + self._limits.callbacks_at_once:
+            while self._look_again:
                 self._look_again = False
                 now = self._clock.now()
                 if await self._fetch(now):
@@ -153,43 +136,22 @@ class Courier:
             self._arm(self._clock.monotonic() + STORAGE_PAUSE)
 
     async def _fetch(self, now: datetime) -> bool:
-        """Take due rows into memory; whether there may be more. Endpoints that have some are not asked for more."""
-        known = []
-        for queue in self._queues.values():
-            if queue.waiting or self._window(queue) <= 0:
-                known.append(queue.endpoint)
-                queue.passed_over = True
-            else:
-                queue.passed_over = False
+        """Take due rows into memory; whether there may be more. Who has enough there is not asked for more."""
+        left_out = self._held.left_out()
         self._settled.clear()
-        page = PAGE + len(self._held)
-        rows = await self._outbox.due(now, page, known)
-        new = False
+        page = PAGE + self._held.under_way
+        rows = await self._outbox.due(now, page, left_out.endpoints, left_out.applications, left_out.accounts)
+        more = False
         for row in rows:
             if row.id in self._held:
                 # Most likely under way; but it may be over and due anew (a replay), so look again after it.
                 self._passed.add(row.id)
-                continue
-            if row.id in self._settled:
+            elif row.id in self._settled:
                 # Settled while the reader looked: what it saw is old.
                 self._look_again = True
-                continue
-            queue = self._queue_of(row)
-            if len(queue.waiting) < MOST_PER_ENDPOINT:
-                queue.waiting.append(row)
-                self._held.add(row.id)
-                new = True
-            else:
-                queue.passed_over = True
-        return new and len(rows) >= page
-
-    def _queue_of(self, row: Delivery) -> _Queue:
-        queue = self._queues.get(row.endpoint)
-        if queue is None:
-            queue = self._queues[row.endpoint] = _Queue(
-                row.endpoint, row.channel.partition("/")[0], row.account
-            )
-        return queue
+            elif self._held.take(row):
+                more = True
+        return more and len(rows) >= page
 
     def _sleep(self, due: datetime | None) -> None:
         if due is not None and due <= self._clock.now():
@@ -203,58 +165,28 @@ class Courier:
             self._timer.cancel()
         self._timer = self._clock.call_at(when, self._look)
 
-    # -- which first -----------------------------------------------------------------------------
-
-    def _window(self, queue: _Queue) -> int:
-        """How many more may be under way to this endpoint now; a failing one is tried by one at a time."""
-        limits = self._limits
-        most = 1 if self._endpoints.failing(queue.endpoint) else limits.callbacks_per_endpoint
-        return min(
-            most - queue.under_way,
-            limits.callbacks_per_tenant - self._tenants[queue.application],
-            limits.callbacks_per_account - self._accounts[queue.account],
-            limits.callbacks_at_once - self.under_way,
-        )
-
     def _pump(self, attempts: Attempts, tasks: Tasks) -> None:
-        """Start attempts, one per endpoint and round, so that no endpoint is served last."""
-        ready = [queue for queue in self._queues.values() if queue.waiting]
-        while ready and not self._halted:
-            for queue in ready:
-                if queue.waiting and self._window(queue) > 0:
-                    self._start(queue, queue.waiting.popleft(), attempts, tasks)
-                    if not queue.waiting and queue.passed_over:
-                        self._look_again = True
-            ready = [queue for queue in ready if queue.waiting and self._window(queue) > 0]
+        """Start all that may start, by turns."""
+        started = True
+        while started and not self._halted:
+            started = False
+            for queue, delivery in self._held.next_round():
+                started = True
+                self._start(queue, delivery, attempts, tasks)
+                if self._held.has_more(queue):
+                    self._look_again = True
 
-    def _start(self, queue: _Queue, delivery: Delivery, attempts: Attempts, tasks: Tasks) -> None:
-        queue.under_way += 1
-        self._tenants[queue.application] += 1
-        self._accounts[queue.account] += 1
-        if queue.waiting and queue.endpoint in self._queues:
-            # Behind all the others: who was there first would otherwise have every place that gets free.
-            self._queues[queue.endpoint] = self._queues.pop(queue.endpoint)
-        self.under_way += 1
+    def _start(self, queue: Queue, delivery: Delivery, attempts: Attempts, tasks: Tasks) -> None:
         task = tasks.create_task(self._carry(delivery, attempts), "delivery")
         # Not a finally of the task: one that is cancelled before its first step never gets there.
         task.add_done_callback(lambda task: self._over(queue, delivery, task))
 
-    def _over(self, queue: _Queue, delivery: Delivery, task: asyncio.Task[bool]) -> None:
-        queue.under_way -= 1
-        self.under_way -= 1
-        self._tenants[queue.application] -= 1
-        self._accounts[queue.account] -= 1
-        for counts, tenant in ((self._tenants, queue.application), (self._accounts, queue.account)):
-            if not counts[tenant]:
-                del counts[tenant]
-        self._held.discard(delivery.id)
+    def _over(self, queue: Queue, delivery: Delivery, task: asyncio.Task[bool]) -> None:
         self._settled.add(delivery.id)
         there = task.cancelled() or task.exception() is not None or task.result()
-        if (there and delivery.id in self._passed) or (queue.passed_over and not queue.waiting):
+        if self._held.over(queue, delivery.id) or (there and delivery.id in self._passed):
             self._look_again = True
         self._passed.discard(delivery.id)
-        if not queue.under_way and not queue.waiting and self._queues.get(queue.endpoint) is queue:
-            del self._queues[queue.endpoint]
         self._wake.set()
         if not self.under_way:
             self._quiet.set()

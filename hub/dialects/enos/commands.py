@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hub.core.channels import DEFAULT
-from hub.core.intake import Idempotency
+from hub.core.submission import Idempotency, Submission
 from hub.delivery.request import repetition
 from hub.dialects.enos import commands_wire as wire
 from hub.dialects.enos.addressed import device_of, is_away
@@ -38,7 +38,7 @@ from hub.model.command import CommandKind
 from hub.model.device import Device, Registration
 from hub.model.errors import NotFound, OutOfRange, Refusal
 from hub.model.ids import CallId
-from hub.model.principal import Principal, Scope
+from hub.model.principal import Scope
 
 Action = Callable[[Request, Exchange], Awaitable[Response]]
 
@@ -84,12 +84,11 @@ class CommandRoutes:
         front, principal = self._front, exchange.principal
         named = wire.named_of(exchange.query)
         asked = wire.asked_of(exchange.query, exchange.object(), kind, front.hub.limits.payload)
-        if not asked.pending:
-            front.waiting.room(principal.account)
-        call = await self._taken(exchange, asked, named)
         if asked.pending:
-            return success({"commandId": call.id})
-        state = await front.waiting.ended(request, call)
+            return success({"commandId": (await self._taken(exchange, asked, named)).id})
+        with front.waiting.seat(principal.account):
+            call = await self._taken(exchange, asked, named)
+            state = await front.waiting.ended(request, call)
         if state is None or state.stage is not Stage.DONE:
             found = fail(INTERNAL, "the hub is going down; the command goes on")
             return told(found, {"commandId": call.id})
@@ -103,25 +102,27 @@ class CommandRoutes:
     async def _taken(self, exchange: Exchange, asked: wire.Asked, named: wire.Named) -> Call:
         """The command once the hub answers for it. Raises Failure."""
         hub, principal = self._front.hub, exchange.principal
-        device = self._device(exchange, named)
         mark = repetition(exchange.request.scope, exchange.body)
-        if not asked.pending and not await self._known(principal, mark):
-            # One that was taken on before is told as it went, wherever its device is now.
-            self._there(device)
-        service = hub.products.service(device, asked.target)
-        channel = f"{principal.application}/{DEFAULT}"
-        spec = wire.spec_of(asked, named, device, service, exchange.organisation.id, principal.application, channel)
-        submission = await hub.intake.submit(principal, [spec], mark, queue_limit=hub.limits.enos_waiting)
+        # One that was taken on before is told as it went, whatever has become of its device.
+        submission = await hub.intake.recalled(principal, mark)
+        if submission is None:
+            submission = await self._submitted(exchange, asked, named, mark)
         (verdict,) = submission.verdicts
         if isinstance(verdict, Refusal):
             raise refused(verdict)
         return verdict.call
 
-    async def _known(self, principal: Principal, mark: Idempotency | None) -> bool:
-        if mark is None:
-            return False
-        hub = self._front.hub
-        return await hub.engine.journal.recall(principal.application, mark.key, hub.clock.now()) is not None
+    async def _submitted(
+        self, exchange: Exchange, asked: wire.Asked, named: wire.Named, mark: Idempotency | None
+    ) -> Submission:
+        hub, principal = self._front.hub, exchange.principal
+        device = self._device(exchange, named)
+        if not asked.pending:
+            self._there(device)
+        service = hub.products.service(device, asked.target)
+        channel = f"{principal.application}/{DEFAULT}"
+        spec = wire.spec_of(asked, named, device, service, exchange.organisation.id, principal.application, channel)
+        return await hub.intake.submit(principal, [spec], mark, queue_limit=hub.limits.enos_waiting)
 
     def _there(self, device: Device) -> None:
         """Raises Failure for a device that is known to be away."""

@@ -6,8 +6,9 @@ place, for clients whose token nobody can check.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import HTTPConnection, Request
 
@@ -15,13 +16,14 @@ from hub.core.control_channels import ControlChannels
 from hub.core.hub import Hub
 from hub.core.organisations import Organisation, Organisations, principal_of
 from hub.delivery.request import header, header_values, request_body, request_key, request_pairs, socket_key
-from hub.delivery.request_data import decode_json
+from hub.delivery.request_data import Loose, decode_json, decode_loose
 from hub.dialects.enos.failure import Failure
 from hub.dialects.enos.sign_in import Tokens
 from hub.dialects.enos.waiting import Waiting
 from hub.model.errors import BadRequest, NotAllowed, NotAuthenticated
 from hub.model.principal import Principal, Scope
 
+T = TypeVar("T")
 TOKEN, SIGNATURE, TIMESTAMP = b"apim-accesstoken", b"apim-signature", b"apim-timestamp"
 KEY_PREFIX = "key."
 _FORWARDED = (b"forwarded", b"x-forwarded-")
@@ -68,15 +70,26 @@ class Exchange:
 
     def object(self) -> dict[str, Any]:
         """The body as the object that it is; none is an empty one. Raises Failure (400)."""
-        if not self.body.strip():
-            return {}
-        try:
-            value = decode_json(self.body)
-        except BadRequest as error:
-            raise Failure(400, error.detail, "Invalid Argument body") from None
-        if not isinstance(value, dict):
-            raise Failure(400, "the body is an object", "Invalid Argument body")
-        return value
+        return _an_object(_decoded(decode_json, self.body)) if self.body.strip() else {}
+
+    def parts(self) -> Loose:
+        """The body as an object whose parts are judged each on its own. Raises Failure (400)."""
+        found = _decoded(decode_loose, self.body)
+        _an_object(found.value)
+        return found
+
+
+def _decoded(decode: Callable[[bytes], T], body: bytes) -> T:
+    try:
+        return decode(body)
+    except BadRequest as error:
+        raise Failure(400, error.detail, "Invalid Argument body") from None
+
+
+def _an_object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise Failure(400, "the body is an object", "Invalid Argument body")
+    return value
 
 
 async def exchange_of(front: Front, request: Request) -> Exchange:

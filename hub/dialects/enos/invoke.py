@@ -11,7 +11,7 @@ from starlette.responses import Response
 from hub.core.channels import DEFAULT
 from hub.core.control_channels import MEMBER
 from hub.core.ending import completion
-from hub.core.intake import Idempotency, Taken
+from hub.core.submission import Idempotency, Submission, Taken, Verdicts
 from hub.delivery.control_reply import INVOKE_FAILED, WRITE_FAILED, milliseconds, reply_of
 from hub.delivery.request import repetition
 from hub.dialects.enos import wire
@@ -53,13 +53,13 @@ class InvokeRoutes:
         front, hub = self._front, self._front.hub
         exchange = await exchange_of(front, request)
         exchange.need(Scope.CALL)
-        front.waiting.room(exchange.principal.account)
-        asked = self._single(exchange, request)
-        now = milliseconds(hub.clock.now())
-        taken = (await self._taken(exchange, [asked], repetition(request.scope, exchange.body))).get(0)
-        if taken is None:
-            return success(asked.reply(now))
-        state = await front.waiting.ended(request, taken)
+        with front.waiting.seat(exchange.principal.account):
+            asked = self._single(exchange, request)
+            now = milliseconds(hub.clock.now())
+            taken = (await self._taken(exchange, [asked], repetition(request.scope, exchange.body))).get(0)
+            if taken is None:
+                return success(asked.reply(now))
+            state = await front.waiting.ended(request, taken)
         if state is None or state.stage is not Stage.DONE or state.outcome is None:
             raise Failure(INTERNAL, "the hub is going down; the outcome comes on the default channel")
         ended = state.ended_at or hub.clock.now()
@@ -70,10 +70,13 @@ class InvokeRoutes:
         exchange = await exchange_of(front, request)
         exchange.need(Scope.CALL)
         now = milliseconds(front.hub.clock.now())
-        most = front.hub.limits.payload
+        most, body = front.hub.limits.payload, exchange.parts()
         calls = [
-            wire.asked_of(value, exchange.organisation.id, now, setting=setting, most_payload=most)
-            for value in wire.calls_of(exchange.object())
+            wire.asked_of(
+                value, exchange.organisation.id, now, setting=setting, most_payload=most,
+                fault=body.fault(wire.input_of(value), wire.OUTSIDE),
+            )
+            for value in wire.calls_of(body.value)
         ]
         await self._taken(exchange, calls, repetition(request.scope, exchange.body))
         replied = milliseconds(front.hub.clock.now())
@@ -82,7 +85,14 @@ class InvokeRoutes:
     async def _taken(
         self, exchange: Exchange, calls: Sequence[wire.Asked], mark: Idempotency | None
     ) -> dict[int, Call]:
-        """Take on what can be, in one commit; the others get their failure. Which became calls, by their place."""
+        """Take on what can be, in one commit; the others get their failure. Which became calls, by their place.
+
+        A request that is repeated is told again as it was, whatever has become of its devices and channels since.
+        """
+        intake = self._front.hub.intake
+        before = await intake.recalled(exchange.principal, mark)
+        if before is not None:
+            return _told_again(calls, before)
         specs: list[CallSpec] = []
         places: list[int] = []
         for place, asked in enumerate(calls):
@@ -96,22 +106,19 @@ class InvokeRoutes:
         taken: dict[int, Call] = {}
         if not specs:
             return taken
-        submission = await self._front.hub.intake.submit(exchange.principal, specs, mark)
+
+        def memo(verdicts: Verdicts) -> dict[str, Any]:
+            for place, verdict in zip(places, verdicts, strict=True):
+                if isinstance(verdict, Refusal):
+                    calls[place].failure = failure_of_call(verdict, setting=calls[place].setting)
+            return {str(place): asked.memo() for place, asked in enumerate(calls) if asked.failure is not None}
+
+        submission = await intake.submit(exchange.principal, specs, mark, memo=memo)
         if submission.replayed:
-            # Told again as it was: what was taken on then, and nothing else.
-            taken = {
-                int(verdict.call.spec.echo[_NUMBER]): verdict.call
-                for verdict in submission.verdicts
-                if isinstance(verdict, Taken)
-            }
-            for place in places:
-                if place not in taken:
-                    calls[place].failure = Failure(INTERNAL, "it was not taken the first time")
-            return taken
+            return _told_again(calls, submission)  # the same request came twice at once
+        memo(submission.verdicts)
         for place, verdict in zip(places, submission.verdicts, strict=True):
-            if isinstance(verdict, Refusal):
-                calls[place].failure = failure_of_call(verdict, setting=calls[place].setting)
-            else:
+            if isinstance(verdict, Taken):
                 taken[place] = verdict.call
         return taken
 
@@ -158,3 +165,18 @@ class InvokeRoutes:
         )
         asked.echo["type"] = "SYNC"
         return asked
+
+
+def _told_again(calls: Sequence[wire.Asked], before: Submission) -> dict[int, Call]:
+    """Give calls the verdicts of the first time."""
+    taken = {
+        int(verdict.call.spec.echo[_NUMBER]): verdict.call
+        for verdict in before.verdicts
+        if isinstance(verdict, Taken)
+    }
+    for place, asked in enumerate(calls):
+        if place in taken:
+            asked.again(taken[place])
+        else:
+            asked.refused_again(before.memo.get(str(place)))
+    return taken

@@ -5,7 +5,7 @@ What is wrong with a call does not keep it from being answered: its reply carrie
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeGuard
@@ -14,16 +14,20 @@ import orjson
 
 from hub.core.control_channels import CHANNEL_ID, CONTROL, MEMBER, SET
 from hub.delivery.control_reply import DIALECT, reply
-from hub.dialects.enos.failure import PARAMETER, Failure
-from hub.model.call import CallSpec
+from hub.dialects.enos.failure import INTERNAL, PARAMETER, Failure
+from hub.model.call import Call, CallSpec
 from hub.model.device import Device
 from hub.model.product import ASSET, PRODUCT_DEVICE, Service
 
 DEFAULT_TIMEOUT, MOST_TIMEOUT = 30_000, 300_000
 MOST_CALLS = 1000
+OUTSIDE = 3
+"""The levels of a body within which the input of a call lies."""
 MOST_ID = 256
 MOST_URL = 2048
 _MOST_TIME = (1 << 63) - 1
+# What the hub may have said of a call that its caller did not.
+_FILLED = ("product", "key", "asset", "name", "at")
 
 
 @dataclass(slots=True)
@@ -47,6 +51,25 @@ class Asked:
             return reply(self.echo, self.request_id, found.code, found.msg, found.submsg or found.msg, now)
         return reply(self.echo, self.request_id, 0, "SUCCESS", None, now)
 
+    def memo(self) -> list[Any]:
+        """What its refusal says, to be told again when its request is repeated."""
+        found, echo = self.failure, self.echo
+        assert found is not None
+        return [found.code, found.submsg, found.msg, *(echo[name] for name in _FILLED)]
+
+    def refused_again(self, memo: Sequence[Any] | None) -> None:
+        """The refusal that it got the first time."""
+        if memo is None:
+            self.failure = Failure(INTERNAL, "it was not taken the first time")
+            return
+        self.failure = Failure(*memo[:3])
+        self.echo.update(zip(_FILLED, memo[3:], strict=True))
+
+    def again(self, call: Call) -> None:
+        """The call that it became the first time."""
+        self.failure = None
+        self.echo = dict(call.spec.echo)
+
 
 def calls_of(body: Mapping[str, Any]) -> list[Any]:
     """The calls of a request. Raises Failure (400)."""
@@ -58,12 +81,25 @@ def calls_of(body: Mapping[str, Any]) -> list[Any]:
     return data
 
 
+def input_of(value: Any) -> Any:
+    """The input that a call of a request brings, not judged yet."""
+    return value.get("inputData") if isinstance(value, dict) else None
+
+
 def asked_of(
-    value: Any, organisation: str, now: int, *, setting: bool = False, most_payload: int = 65_536, waits: bool = False
+    value: Any,
+    organisation: str,
+    now: int,
+    *,
+    setting: bool = False,
+    most_payload: int = 65_536,
+    waits: bool = False,
+    fault: str | None = None,
 ) -> Asked:
     """One call of a request. What is wrong with it is its `failure`, and the first such thing wins.
 
-    `waits`: its request waits for the end, so that nobody else need be told.
+    `waits`: its request waits for the end, so that nobody else need be told. `fault`: why its input cannot be taken,
+    nor be shown again.
     """
     members: Mapping[str, Any] = value if isinstance(value, dict) else {}
     service, channel, at = (
@@ -81,9 +117,9 @@ def asked_of(
         "asset": _shown(members.get("assetId")),
         "service": _shown(members.get(service)),
         "callback": _shown(url),
-        "input": members.get("inputData"),
+        "input": {} if fault is not None else members.get("inputData"),
         "timeout": DEFAULT_TIMEOUT if timeout is None else _shown(timeout),
-        "at": asked if _is_whole(asked) and 0 < asked <= _MOST_TIME else now,
+        "at": asked if _is_time(asked) else now,
         "name": None,
     }
     if setting:
@@ -93,6 +129,8 @@ def asked_of(
         if not isinstance(value, dict):
             raise _wrong("a call is an object")
         _judge(members, organisation, service, channel, at, waits)
+        if fault is not None:
+            raise _wrong(f"inputData {fault}")
         if not setting and members.get("inputData") is None:
             echo["input"] = {}
         if len(orjson.dumps(echo["input"])) > most_payload:
@@ -125,7 +163,7 @@ def _judge(
     timeout = members.get("timeout")
     if timeout is not None and not (_is_whole(timeout) and 1 <= timeout <= MOST_TIMEOUT):
         raise _wrong(f"timeout is 1 to {MOST_TIMEOUT}")
-    if members.get(at) is not None and not _is_whole(members[at]):
+    if members.get(at) is not None and not _is_time(members[at]):
         raise _wrong(f"{at} is a number of milliseconds")
     asset, product, key = (_text(members, name) for name in ("assetId", "productKey", "deviceKey"))
     if not asset and bool(product) != bool(key):
@@ -225,6 +263,11 @@ def _shown(value: Any) -> Any:
 
 def _is_whole(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_time(value: Any) -> TypeGuard[int]:
+    """Milliseconds of 64 bits; they are the caller's own, and only shown again."""
+    return _is_whole(value) and abs(value) <= _MOST_TIME
 
 
 def _wrong(what: str) -> Failure:

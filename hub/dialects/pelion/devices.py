@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import secrets
+from collections import OrderedDict
 from heapq import nlargest, nsmallest
 
 import anyio.lowlevel
@@ -18,6 +19,8 @@ from hub.model.device import Device
 from hub.model.errors import HubError, NotFound, Refusal
 
 AT_ONCE = 1000
+MOST_PLACES = 1024
+"""Remembered ends of pages, of an account."""
 
 
 class DeviceDirectory:
@@ -25,16 +28,13 @@ class DeviceDirectory:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
+        self._ends: dict[str, OrderedDict[str, wire.Place]] = {}
 
     async def listing(self, request: Request) -> Response:
         """`GET /v3/devices/`."""
         principal = principal_of(self._hub, request)
         listing = wire.listing_of(request_query(request.scope))
-        last = None
-        if listing.after is not None:
-            last = self._hub.directory.device(principal.account, listing.after)
-            if last is None:
-                raise wire.invalid("after", "names no device")
+        last = None if listing.after is None else self._place(principal.account, listing.after)
         total = 0
         found: list[Device] = []
         for number, device in enumerate(self._hub.directory.devices(principal.account)):
@@ -47,7 +47,27 @@ class DeviceDirectory:
         first = nlargest if listing.descending else nsmallest
         page = first(listing.limit, found, key=wire.sort_key)
         more = len(found) > len(page)
+        if more:
+            self._remember(principal.account, page[-1])
         return JSONResponse(wire.list_view(listing, page, more, total if listing.total else None))
+
+    def _place(self, account: str, id: str) -> wire.Place:
+        """Where a page goes on: behind the device as it stood in the page before, which may be gone since."""
+        ends = self._ends.get(account)
+        if ends is not None and id in ends:
+            return ends[id]
+        device = self._hub.directory.held_device(account, id)
+        if device is None:
+            raise wire.invalid("after", "names no device")
+        return wire.sort_key(device)
+
+    def _remember(self, account: str, last: Device) -> None:
+        """The next page is asked for by the last device of this one."""
+        ends = self._ends.setdefault(account, OrderedDict())
+        ends[last.id] = wire.sort_key(last)
+        ends.move_to_end(last.id)
+        if len(ends) > MOST_PLACES:
+            ends.popitem(last=False)
 
     async def get(self, request: Request) -> Response:
         """`GET /v3/devices/{id}/`."""
@@ -59,9 +79,9 @@ class DeviceDirectory:
         return JSONResponse(wire.device_view(device))
 
 
-def _behind(device: Device, last: Device, descending: bool) -> bool:
-    mine, theirs = wire.sort_key(device), wire.sort_key(last)
-    return mine < theirs if descending else mine > theirs
+def _behind(device: Device, last: wire.Place, descending: bool) -> bool:
+    mine = wire.sort_key(device)
+    return mine < last if descending else mine > last
 
 
 def error_response(error: HubError) -> Response:

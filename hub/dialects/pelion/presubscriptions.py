@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from hub.core.hub import Hub
-from hub.core.rules import Rule
+from hub.core.rule import Rule
 from hub.delivery.request import request_body, request_query
 from hub.dialects.pelion import wire_resources as wire
 from hub.dialects.pelion.requests import principal_of

@@ -76,18 +76,41 @@ class _Poll:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         stats = self._hub.stats
         try:
-            turn = await _turn(self._life)
+            turn = await self._turn(receive)
         except Conflict as error:
             stats.pelion_polls["409"] += 1
             await word_response(error)(scope, receive, send)
+            return
+        if turn is None:
             return
         stats.pelion_polls_open += 1
         try:
             await self._serve(turn, scope, receive, _counting(send, stats))
         finally:
             stats.pelion_polls_open -= 1
-            self._life.turn = None
-            turn.over.set()
+            _leave(self._life, turn)
+
+    async def _turn(self, receive: Receive) -> Turn | None:
+        """The place of the one open poll; None if the client has gone before it was its turn. Raises Conflict while
+        somebody else stays in it."""
+        life = self._life
+        if life.turn is None:
+            return _take(life)
+        turn, waited = None, False
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(_until_gone, receive, group.cancel_scope)
+                await _until_free(life)
+                waited = True
+                turn = _take(life)
+                group.cancel_scope.cancel()
+        except BaseException:
+            if turn is not None:
+                _leave(life, turn)
+            raise
+        if turn is None and waited:
+            raise Conflict("another poll is open", code="concurrent-pull-request-received")
+        return turn
 
     async def _serve(self, turn: Turn, scope: Scope, receive: Receive, send: Send) -> None:
         application = self._principal.application
@@ -162,16 +185,32 @@ class _Poll:
                 return None
 
 
-async def _turn(life: Life) -> Turn:
-    """The place of the one open poll. Raises Conflict while somebody else has it."""
-    before = life.turn
-    if before is not None:
-        with anyio.move_on_after(ENDING if before.answering else VANISHING):
-            await before.over.wait()
+async def _until_free(life: Life) -> None:
+    """Return when the place is free, or somebody stays in it.
+
+    Others in this line may have gone already. Each of them has the place for a moment, if its end was not noticed
+    before; so every turn is waited for anew, up to a bound.
+    """
+    with anyio.move_on_after(ENDING):
+        while (turn := life.turn) is not None:
+            answering = turn.answering
+            with anyio.move_on_after(ENDING if answering else VANISHING) as patience:
+                await turn.over.wait()
+            if patience.cancelled_caught and turn.answering == answering:
+                return
+
+
+def _take(life: Life) -> Turn | None:
+    """The place, if it is free."""
     if life.turn is not None:
-        raise Conflict("another poll is open", code="concurrent-pull-request-received")
+        return None
     life.turn = turn = Turn()
     return turn
+
+
+def _leave(life: Life, turn: Turn) -> None:
+    life.turn = None
+    turn.over.set()
 
 
 def _counting(send: Send, stats: Stats) -> Send:

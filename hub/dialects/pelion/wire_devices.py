@@ -55,6 +55,9 @@ _OPERATORS = ("eq", "neq", "in", "nin", "lte", "gte")
 
 Fits = Callable[[Device], bool]
 
+Place = tuple[datetime, str]
+"""Where a device stands in a listing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Listing:
@@ -96,7 +99,7 @@ def filter_of(text: str) -> Fits:
     return lambda device: all(condition(device) for condition in conditions)
 
 
-def sort_key(device: Device) -> tuple[datetime, str]:
+def sort_key(device: Device) -> Place:
     """Devices stand in order of their creation."""
     return device.created_at or datetime.min.replace(tzinfo=UTC), device.id
 
@@ -209,9 +212,10 @@ def _moment(text: str) -> datetime:
     try:
         # A plus sign that was not escaped came as a space.
         at = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
-    except ValueError:
+        return at.astimezone(UTC) if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        # The latter at either end of the calendar, where an offset leads out of it.
         raise invalid("filter", "compares with a moment as in 2024-01-01T00:00:00Z") from None
-    return at.astimezone(UTC) if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
 def _cut(at: datetime | None) -> datetime | None:

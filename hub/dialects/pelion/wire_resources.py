@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hub.core.channels import DEFAULT, full_name
-from hub.core.rules import Rule
+from hub.core.rule import Rule
 from hub.delivery.request_data import decode_json
 from hub.delivery.request_members import is_plain
 from hub.dialects.pelion.wire import (
@@ -30,7 +30,7 @@ from hub.model.target import Target, parse_target
 
 URI_LIST = "text/uri-list"
 
-MOST_RULES, MOST_PATHS = 1024, 256
+MOST_RULES, MOST_PATHS, MOST_ENTRIES = 1024, 256, 16_384
 LONGEST_NAME, LONGEST_PATH = 64, 128
 
 _OWN_PARAMETERS = frozenset({"cacheOnly", "noResp"})
@@ -49,6 +49,8 @@ def said_directly(error: HubError) -> tuple[int, str]:
             return 429, "LIMITS_EXCEEDED"
         case Unavailable(code="not-connected"):
             return 502, "NOT_CONNECTED"
+        case Unavailable(code="timeout"):
+            return 504, "TIMEOUT"
         case Conflict(code="no-response-impossible"):
             return 409, "NO_RESPONSE_IMPOSSIBLE"
     return said(error)
@@ -165,10 +167,10 @@ def rules_of(body: bytes) -> tuple[Rule, ...]:
         raise BadRequest("an array of rules is expected", code=MALFORMED_JSON_CONTENT)
     if len(entries) > MOST_RULES:
         raise _wrong(f"there are at most {MOST_RULES} rules")
-    rules = tuple(_rule(entry, number) for number, entry in enumerate(entries))
-    if len({path for rule in rules for path in rule.paths or ()}) > MOST_PATHS:
-        raise _wrong(f"there are at most {MOST_PATHS} different paths")
-    return rules
+    if sum(_count(entry) for entry in entries) > MOST_ENTRIES:
+        raise _wrong(f"the rules have at most {MOST_ENTRIES} paths together")
+    seen: set[str] = set()
+    return tuple(_rule(entry, number, seen) for number, entry in enumerate(entries))
 
 
 def rule_view(rule: Rule) -> dict[str, Any]:
@@ -183,7 +185,13 @@ def rule_view(rule: Rule) -> dict[str, Any]:
     return view
 
 
-def _rule(entry: Any, number: int) -> Rule:
+def _count(entry: Any) -> int:
+    paths = entry.get("resource-path") if isinstance(entry, Mapping) else None
+    return len(paths) if isinstance(paths, list) else 0
+
+
+def _rule(entry: Any, number: int, seen: set[str]) -> Rule:
+    """One rule; `seen` are the paths of those before it, which need not be judged again."""
     if not isinstance(entry, Mapping):
         raise _wrong(f"rule {number} is no object")
     name, kind, paths = entry.get("endpoint-name"), entry.get("endpoint-type"), entry.get("resource-path")
@@ -197,7 +205,11 @@ def _rule(entry: Any, number: int) -> Rule:
         if not isinstance(paths, list):
             raise _wrong(f"rule {number}: resource-path is an array")
         for path in paths:
-            _pattern(path, LONGEST_PATH, f"rule {number}: resource-path")
+            if not (isinstance(path, str) and path in seen):
+                _pattern(path, LONGEST_PATH, f"rule {number}: resource-path")
+                seen.add(path)
+                if len(seen) > MOST_PATHS:
+                    raise _wrong(f"there are at most {MOST_PATHS} different paths")
     return Rule(name, kind, None if paths is None else tuple(paths))
 
 

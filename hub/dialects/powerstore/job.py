@@ -7,7 +7,7 @@ from typing import Any
 
 from hub.dialects.powerstore import wire
 from hub.model.call import CallState
-from hub.model.job import JobFacets, described, facets_of, state_of, status_of
+from hub.model.job import JobFacets, created, described, facets_of, state_of, status_of
 from hub.model.job_shape import JOB, SHAPES
 from hub.model.outcome import Ending, Outcome
 from hub.model.query import Attribute, Chosen, Row, project
@@ -32,7 +32,7 @@ def row(state: CallState) -> dict[str, Any]:
         "id": state.call.id,
         "resource_action": facets.action,
         "resource_type": facets.kind,
-        "resource_id": facets.instance,
+        "resource_id": facets.instance or (None if outcome is None else created(state.call.spec, outcome)),
         "resource_name": facets.name,
         "description_l10n": described(facets.kind, facets.action),
         "state": stands.value,

@@ -13,6 +13,9 @@ from hub.model.errors import BadRequest, MethodNotAllowed, NotFound, Refusal
 from hub.model.job import USER, status_of
 from hub.model.principal import Scope
 
+VERIFIED_WITHIN = 2.0
+"""Seconds that an array has to say whether there is an instance."""
+
 _CHANGES = frozenset({"POST", "PATCH", "DELETE"})
 _SEGMENTS = {"POST": (1, 2, 3), "PATCH": (2,), "DELETE": (2,), "GET": (1, 2)}
 
@@ -36,10 +39,15 @@ async def change(exchange: Exchange) -> Response:
     if exchange.request.method == "PATCH" and not value:
         raise BadRequest("The body of a change names what is to change.", code="bad-json")
     spec = _spec(exchange, wire.target(exchange.segments), raw)
-    await _verify(exchange)
+    verifies, seat = _verifies(exchange), exchange.front.waiting.seat
     if as_job:
+        if verifies:
+            with seat(spec.account):
+                await _verify(exchange)
         return await _submitted(exchange, spec, raw, waits=False)
-    with exchange.front.waiting.seat(spec.account):
+    with seat(spec.account):
+        if verifies:
+            await _verify(exchange)
         return await _submitted(exchange, spec, raw, waits=True)
 
 
@@ -72,16 +80,20 @@ async def _submitted(exchange: Exchange, spec: CallSpec, raw: bytes, *, waits: b
     return exchange.answer(202, {"id": call.id}, headers)
 
 
+def _verifies(exchange: Exchange) -> bool:
+    """Whether the array is asked for the instance first: where it is set so, and the change names one."""
+    least = 3 if exchange.request.method == "POST" else 2
+    return bool(exchange.array.attrs.get("verify_instances")) and len(exchange.segments) >= least
+
+
 async def _verify(exchange: Exchange) -> None:
-    """Ask the array for the instance first, where it is set so: one that there is not is refused at once."""
+    """Ask for the instance: one that there is not is refused at once. An array that does not say so soon is given the
+    change, and the job fails."""
     kind, *rest = exchange.segments
-    if not exchange.array.attrs.get("verify_instances") or not rest:
-        return
-    if exchange.request.method == "POST" and len(rest) == 1:
-        return
     spec = _spec(exchange, wire.target((kind, rest[0]), [("select", "id")]), b"", method="GET")
     front = exchange.front
-    outcome = await front.hub.reads.read(exchange.holder.principal, spec, front.waiting.until)
+    until = front.hub.clock.monotonic() + VERIFIED_WITHIN
+    outcome = await front.hub.reads.read(exchange.holder.principal, spec, until)
     if status_of(outcome) == 404:
         raise NotFound(f"Instance with id {rest[0]} was not found.", code="unknown-instance")
 

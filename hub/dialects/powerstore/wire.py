@@ -61,6 +61,23 @@ _SENTENCES: Mapping[str, str] = {
     "CANCELLED": "The request was cancelled.",
     "REQUEST_EXPIRED": "The request waited too long to be sent.",
     "DEVICE_REMOVED_REGISTRATION": "The array was removed.",
+    "ANSWER_TOO_LARGE": "The answer of the array is too large to be handed on.",
+    "ANSWER_UNREADABLE": "The answer of the array cannot be read.",
+    "REDIRECTED": "The array answered with a redirect, which is not followed.",
+    "UNRECOVERABLE_FAILED": "The request failed while it ran, and the array could not recover.",
+    "SKIPPED": "The array skipped the request.",
+}
+# The same where an array refused without a word.
+_BARE: Mapping[int, str] = {
+    400: "The array could not read the request.",
+    404: "The array does not know what was asked for.",
+    405: "The array does not offer this on what was asked for.",
+    409: "The array refused the request: it conflicts with how things stand there.",
+    422: "The array refused the request.",
+    429: "The array has too much to do now.",
+    500: "The array failed on the request.",
+    501: "The array does not offer this.",
+    503: "The array cannot take requests now.",
 }
 
 
@@ -99,7 +116,7 @@ def wants_job(parameters: Iterable[tuple[str, str]]) -> bool:
     """Whether a change is asked for as a job. Raises BadRequest for a value that says neither."""
     wanted = False
     for name, value in parameters:
-        if name in _ASYNC:
+        if name.lower() in _ASYNC:
             word = value.strip().lower()
             if word not in ("true", "false"):
                 raise BadRequest(f"{name} is true or false, not {value}.", code="bad-query")
@@ -109,7 +126,7 @@ def wants_job(parameters: Iterable[tuple[str, str]]) -> bool:
 
 def read_parameters(parameters: Sequence[tuple[str, str]], range_header: str) -> list[tuple[str, str]]:
     """The parameters of a query, with what a Range asks for in the place of `limit` and `offset`. Raises OutOfRange."""
-    found = [(name, value) for name, value in parameters if name not in _ASYNC]
+    found = [(name, value) for name, value in parameters if name.lower() not in _ASYNC]
     asked = parse_range(range_header) if range_header else None
     if asked is None:
         return found
@@ -154,8 +171,9 @@ def failure(outcome: Outcome) -> dict[str, Any]:
         return plain
     status, word, detail = status_of(outcome), outcome.native.get("word"), outcome.native.get("detail")
     if not isinstance(detail, str):
-        said = outcome.error or ""
-        detail = _SENTENCES.get(said) or f"The array answered with {outcome.status} {said}".rstrip() + "."
+        detail = _SENTENCES.get(outcome.error or "") or _BARE.get(outcome.status)
+    if not isinstance(detail, str):
+        detail = f"The array answered with status {outcome.status}."
     return entity(status, detail, word if isinstance(word, str) else "")
 
 

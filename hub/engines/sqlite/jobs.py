@@ -22,6 +22,7 @@ from hub.ports.engine import JobPage
 _SQL = sql.load("jobs")
 
 INSERT = _SQL["insert"]
+MADE = _SQL["made"]
 
 _SAME = (
     "id", "resource_action", "resource_type", "resource_id", "resource_name", "state", "phase", "start_time",

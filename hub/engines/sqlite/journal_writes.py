@@ -13,6 +13,7 @@ from hub.engines.sqlite import commands, sql
 from hub.engines.sqlite.delivery_rows import PackedDelivery, insert_deliveries
 from hub.engines.sqlite.heads import PackedDraft
 from hub.engines.sqlite.jobs import INSERT as _INSERT_JOB
+from hub.engines.sqlite.jobs import MADE as _MADE
 from hub.engines.sqlite.moments import to_micros, to_moment
 from hub.engines.sqlite.operation import Operation, Transaction
 from hub.engines.sqlite.rows import STAGE_CODE, as_stored, mask, pack, pack_asked, pack_outcome, unpack
@@ -153,12 +154,13 @@ def checkpoint(call: CallId, incarnation: Incarnation, note: bytes) -> Move:
 class Finish(Operation[int | None]):
     """The end of a call: its outcome, its events and their deliveries, or nothing at all."""
 
-    __slots__ = ("_at", "_call", "_deliveries", "_drafts", "_ending", "_outcome")
+    __slots__ = ("_at", "_call", "_deliveries", "_drafts", "_ending", "_made", "_outcome")
 
     def __init__(self, end: End) -> None:
         self._call = end.call
         self._at = to_micros(end.at)
         self._ending = end.outcome.ending.value
+        self._made = end.made
         self._outcome = pack_outcome(end.outcome)
         self._drafts = [PackedDraft(draft, pack(draft.body)) for draft in end.drafts]
         self._deliveries = [PackedDelivery(draft, len(end.drafts)) for draft in end.deliveries]
@@ -169,6 +171,8 @@ class Finish(Operation[int | None]):
         if not cursor.rowcount:
             return None
         tx.ended += 1
+        if self._made is not None:
+            cursor.execute(_MADE, (self._made, call))
         heads, events = tx.heads, []
         for packed in self._drafts:
             head = heads.find(packed.draft.channel)

@@ -65,9 +65,18 @@ class SqliteOutbox:
         self._readers = readers
         self._clock = clock
 
-    async def due(self, now: datetime, limit: int, exclude: Collection[str] = ()) -> Sequence[Delivery]:
-        """Rows due at `now`, oldest first, skipping the endpoints in `exclude`."""
-        asked = (to_micros(now), json.dumps(list(exclude)), limit)
+    async def due(
+        self,
+        now: datetime,
+        limit: int,
+        exclude: Collection[str] = (),
+        exclude_applications: Collection[str] = (),
+        exclude_accounts: Collection[str] = (),
+    ) -> Sequence[Delivery]:
+        """Rows due at `now`, oldest first, skipping the endpoints in `exclude`, and whatever is these applications'
+        or accounts'."""
+        left_out = (json.dumps(list(names)) for names in (exclude, exclude_accounts, exclude_applications))
+        asked = (to_micros(now), *left_out, limit)
 
         def look(connection: sqlite3.Connection) -> list[Delivery]:
             return [read_delivery(row) for row in connection.execute(_SQL["due"], asked)]

@@ -16,7 +16,7 @@ from tests.interop.enos_front import Client, command
 from tests.interop.peer import SCRIPTS, Peer, environment_of
 
 KEY = "ak_enos_whole_0123456789"
-ORG = "o1"
+ORG, STRICT = "o1", "o2"
 PRODUCT = "pkPump"
 NAMES = ("pump", "killed", "cut", "late", "secured", "absent")
 DEVICE_SDK = "enos-mqtt-sdk"
@@ -34,6 +34,9 @@ allow = ["127.0.0.0/8"]
 account = "acme"
 application = "shop"
 opaque_from = ["127.0.0.0/8"]
+[enos.orgs.{STRICT}]
+account = "acme"
+application = "shop"
 [products.{PRODUCT}]
 account = "acme"
 [products.{PRODUCT}.services.add]
@@ -76,7 +79,7 @@ def prompt() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory, prompt: list[str]) -> Iterator[Callable[[], Whole]]:
+def base(tmp_path_factory: pytest.TempPathFactory, prompt: list[str]) -> Iterator[Callable[[bool], Whole]]:
     folder = tmp_path_factory.mktemp("whole")
     authority, key = self_signed(folder / "tls", "127.0.0.1", datetime.now(UTC))
     ports = {"mqtt": free_port(), "mqtts": free_port()}
@@ -89,13 +92,19 @@ def base(tmp_path_factory: pytest.TempPathFactory, prompt: list[str]) -> Iterato
         Peer(command(hub), folder / "front", python=True) as front,
         Peer(prompt, folder / "device", python=True) as device,
     ):
-        yield lambda: Whole(hub, Client(hub, front, ORG), ports, authority, device)
+
+        def whole(strict: bool) -> Whole:
+            headers = {"Authorization": f"Bearer {KEY}"} if strict else None
+            return Whole(hub, Client(hub, front, STRICT if strict else ORG, headers), ports, authority, device)
+
+        yield whole
 
 
 @pytest.fixture
-def whole(base: Callable[[], Whole]) -> Whole:
-    """With a control channel of the test's own."""
-    whole = base()
+def whole(request: pytest.FixtureRequest, base: Callable[[bool], Whole]) -> Whole:
+    """With a control channel of the test's own. The client shows its own token alone, or, for `bearer`, a key as well
+    where no token that cannot be checked is let in."""
+    whole = base(getattr(request, "param", "opaque") == "bearer")
     whole.client.make_channel()
     return whole
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.interop.detour import Detour
 from tests.interop.enos_whole.conftest import PRODUCT, Whole
 from tests.interop.peer import Peer
@@ -11,7 +13,10 @@ from tests.interop.receiver import Receiver
 
 UNKNOWN = (1000204, "OUTCOME_UNKNOWN")
 
+either_way = pytest.mark.parametrize("whole", ["opaque", "bearer"], indirect=True)
 
+
+@either_way
 def test_a_service_is_called_and_told_on_the_channel_and_by_callback(whole: Whole, receiver: Receiver) -> None:
     whole.connect("pump")
 
@@ -24,8 +29,10 @@ def test_a_service_is_called_and_told_on_the_channel_and_by_callback(whole: Whol
     assert receiver.next().json == {"data": [outcome]}
 
 
+@either_way
 def test_points_are_set_and_read(whole: Whole) -> None:
     whole.connect("pump")
+    whole.device("points.pop('speed', None)")
     point = {
         "requestId": whole.client.id("point"), "productKey": PRODUCT, "deviceKey": "pump", "measurepointId": "speed",
         "inputData": {"speed": 900}, "callbackUrl": "http://127.0.0.1:9/",
@@ -40,6 +47,7 @@ def test_points_are_set_and_read(whole: Whole) -> None:
     assert (view["status"], view["payload-b64"]) == (200, "OTAw")
 
 
+@either_way
 def test_a_mixed_batch_spoils_nobody(whole: Whole) -> None:
     whole.connect("pump")
     call = whole.call

@@ -65,10 +65,12 @@ async def test_a_client_with_the_demo_key_registers_and_sends_by_the_secure_port
     assert device["registration"] == "registered"
 
 
-async def test_the_demo_key_cannot_be_passed_by_on_the_plain_port(hub: HubProcess) -> None:
+@pytest.mark.parametrize("account", ["", "demo/"])
+async def test_the_demo_key_cannot_be_passed_by_on_the_plain_port(hub: HubProcess, account: str) -> None:
     client = require("coap-client-notls")
     pytest.importorskip("mbedtls")
-    url = f"coap://127.0.0.1:{hub.said['ports']['coap']}/rd?ep={hub.said['coaps']['endpoint']}&lt=300&lwm2m=1.1"
+    name = account + hub.said["coaps"]["endpoint"]
+    url = f"coap://127.0.0.1:{hub.said['ports']['coap']}/rd?ep={name}&lt=300&lwm2m=1.1"
     assert "4.03" in await run(client, "-m", "post", "-t", "40", "-e", LINKS, url)
 
 

@@ -14,7 +14,7 @@ pytest.importorskip("mbedtls")
 from adapters.lwm2m.double import DeviceDouble, Refused
 from adapters.lwm2m.endpoint import UdpEndpoint
 from hub.model.device import Presence
-from hub.ports.adapter import EventKind, NotConnected, ObserveSpec
+from hub.ports.adapter import Delivery, EventKind, NotConnected, ObserveSpec
 from hub.ports.clock import SystemClock
 from tests.interop.lwm2m_libcoap.station import Station, station
 from tests.interop.lwm2m_mbedtls.client import DtlsClientEndpoint
@@ -169,3 +169,28 @@ async def test_a_notification_under_another_identity_is_not_believed() -> None:
         (told, *_) = await ctx.seen(EventKind.NOTIFICATION)
 
         assert told.payload == b"true"
+
+
+@pytest.mark.parametrize("said", ["update", "notification"])
+async def test_a_call_that_is_open_when_its_device_begins_a_new_session_elsewhere_ends_at_once(said: str) -> None:
+    ctx = context("seven")
+    async with station(ctx, dtls=True) as here, device(here, "seven") as double:
+        await double.register()
+        await here.adapter.observe(ObserveSpec(double.address, "/observable"), ctx.clock.monotonic() + 10)
+        observing = dict(double.observing)
+        double.hold()
+        call = asyncio.ensure_future(here.call(double.address, "POST", "/1/0/8", payload=b"lost"))
+        await double.asked()
+        double.go()
+        double.move(DtlsClientEndpoint("seven", KEY, ("127.0.0.1", here.secure)))
+        double.observing = observing
+        if said == "update":
+            await double.update()
+        else:
+            await double.notify([b"elsewhere"])
+
+        with pytest.raises(NotConnected) as failed:
+            async with asyncio.timeout(5):
+                await call
+        assert failed.value.delivery is Delivery.MAYBE
+        assert (await here.call(double.address, "POST", "/1/0/8", payload=b"x")).payload == b"x"

@@ -4,6 +4,9 @@
 -- name: insert
 INSERT INTO job (call, account, device, kind, action, instance, name, user) VALUES (?, ?, ?, ?, ?, ?, ?, ?);
 
+-- name: made
+UPDATE job SET instance = ? WHERE call = (SELECT seq FROM call WHERE id = ?) AND instance IS NULL;
+
 -- name: count_all
 SELECT count(*) FROM job AS j WHERE j.account = ? AND j.device = ?
 

@@ -9,6 +9,12 @@ SELECT d.id, d.endpoint, d.account, c.name, d.epoch, d.place, d.due_at, d.attemp
        d.last_error, d.dead_at
 FROM delivery AS d JOIN channel AS c ON c.id = d.channel
 WHERE d.dead_at IS NULL AND d.due_at <= ? AND d.endpoint NOT IN (SELECT value FROM json_each(?))
+  AND d.account NOT IN (SELECT value FROM json_each(?))
+  -- '0' comes next after '/': the names that begin with the application and a slash.
+  AND d.channel NOT IN (
+    SELECT own.id FROM json_each(?) AS left_out
+    JOIN channel AS own ON own.name > left_out.value || '/' AND own.name < left_out.value || '0'
+  )
 ORDER BY d.due_at, d.id
 LIMIT ?;
 

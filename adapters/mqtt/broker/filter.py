@@ -1,0 +1,14 @@
+"""A filter: something that is listened to at a broker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Something that is listened to. `own`: also what this very connection says; only MQTT 5 can leave that out."""
+
+    topic: str
+    qos: int = 1
+    own: bool = True

@@ -1,0 +1,105 @@
+"""Calls that were never sent say so, and none is sent when there is no time left for its answer."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from hub.core.ending import Next, after_error, enough_time
+from hub.model.call import CallState
+from hub.model.device import Presence
+from hub.model.outcome import Ending
+from hub.ports.adapter import Delivery, DeviceTimeout
+from tests.core_rig import Core, running_core
+
+pytestmark = pytest.mark.anyio
+
+UNSENT = DeviceTimeout("the deadline is past", delivery=Delivery.NOT_SENT)
+
+
+async def ending(core: Core, **more: object) -> Ending:
+    """How a call ends whose adapter had no time to send it."""
+    call = await core.submit(**more)
+    (await core.adapter.next()).fail(UNSENT)
+    state = await core.ended(call)
+    assert state.outcome is not None
+    return state.outcome.ending
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_call_for_which_its_adapter_had_no_time_was_not_sent(tmp_path: Path, method: str) -> None:
+    async with running_core(tmp_path, idempotent_methods=frozenset({"GET"})) as core:
+        assert await ending(core, method=method, within=timedelta(seconds=5)) is Ending.EXPIRED
+
+
+async def test_a_call_that_may_have_been_sent_before_is_not_told_to_be_unsent(tmp_path: Path) -> None:
+    async with running_core(tmp_path, idempotent_methods=frozenset({"GET"})) as core:
+        call = await core.submit(method="GET", within=timedelta(seconds=5), retries=1)
+        (await core.adapter.next()).fail(DeviceTimeout(delivery=Delivery.MAYBE))
+        await core.settle()
+        core.clock.advance(2)
+        (await core.adapter.next()).fail(UNSENT)
+
+        state = await core.ended(call)
+        assert state.outcome is not None and state.outcome.ending is Ending.TIMED_OUT
+
+
+async def test_a_call_that_may_not_be_repeated_was_never_sent_however_often_it_was_tried(tmp_path: Path) -> None:
+    async with running_core(tmp_path) as core:
+        call = await core.submit(expiry=timedelta(hours=1), retries=1)
+
+    assert after_error(call, UNSENT, 0).next is Next.RETRY
+    outcome = after_error(call, UNSENT, 1).outcome
+    assert outcome is not None and (outcome.ending, outcome.error) == (Ending.EXPIRED, "REQUEST_EXPIRED")
+
+
+async def test_what_the_far_side_holds_was_sent(tmp_path: Path) -> None:
+    async with running_core(tmp_path, idempotent_methods=frozenset({"GET"})) as core:
+        call = await core.submit(method="GET")
+
+    outcome = after_error(call, UNSENT, 0, held=True).outcome
+    assert outcome is not None and outcome.ending is Ending.TIMED_OUT
+
+
+async def waited(core: Core, seconds: float, **more: object) -> tuple[CallState, int]:
+    """A call of a second whose device shows up after so much of it, and how often it was sent."""
+    core.adapter.on_call = lambda request: None
+    core.adapter.away["lamp"] = Presence.OFFLINE
+    call = await core.submit(**{"within": timedelta(seconds=1), **more})
+    core.clock.advance(seconds)
+    del core.adapter.away["lamp"]
+    core.hub.dispatch.queues.wake("scripted", "lamp")
+    await core.settle()
+    sent = core.adapter.attempts.qsize()
+    if sent:
+        core.adapter.attempts.get_nowait().reply()
+    return await core.ended(call), sent
+
+
+@pytest.mark.parametrize(
+    ("seconds", "within", "sent"), [(0.94, 1, 1), (0.96, 1, 0), (0.17, 0.2, 1), (0.19, 0.2, 0), (299.94, 300, 1)]
+)
+async def test_what_leaves_no_time_for_an_answer_is_not_sent(
+    tmp_path: Path, seconds: float, within: float, sent: int
+) -> None:
+    async with running_core(tmp_path) as core:
+        state, times = await waited(core, seconds, within=timedelta(seconds=within))
+
+        assert times == sent and state.outcome is not None
+        assert state.outcome.ending is (Ending.ANSWERED if sent else Ending.EXPIRED)
+        assert await core.submit(ref="next")
+        (await core.adapter.next()).reply()  # the line goes on
+
+
+async def test_a_call_of_a_millisecond_is_sent(tmp_path: Path) -> None:
+    async with running_core(tmp_path) as core:
+        await core.submit(within=timedelta(milliseconds=1))
+
+        (await core.adapter.next()).reply()
+
+
+@pytest.mark.parametrize(("left", "timeout", "enough"), [(0.05, 300, True), (0.049, 300, False), (0.0, 1, False)])
+def test_enough_is_a_twentieth_of_a_second_at_most(left: float, timeout: float, enough: bool) -> None:
+    assert enough_time(left, timedelta(seconds=timeout)) is enough
