@@ -10,6 +10,9 @@ from adapters.lwm2m.codec import CON, Message
 from adapters.lwm2m.option import CONTENT_FORMAT, URI_PATH, URI_QUERY, uint
 from hub.ports.clock import Clock, Timer
 
+LONGEST_WAIT = 32.0
+"""Seconds: a device that got no answer to its fifth try asks anew, and so not more and more rarely."""
+
 
 @dataclass(slots=True)
 class _Request:
@@ -68,4 +71,4 @@ class Requests:
             return
         self._transmit(request.message)
         request.timer = self._clock.call_at(self._clock.monotonic() + request.wait, self._send, request)
-        request.wait *= 2
+        request.wait = min(request.wait * 2, LONGEST_WAIT)

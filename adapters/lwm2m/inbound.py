@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
 
 from adapters.lwm2m import codec
 from adapters.lwm2m.codec import ACK, CON, EMPTY, NON, RST, Malformed, Message, decode, encode
@@ -25,9 +24,9 @@ from adapters.lwm2m.server import Server
 from hub.ports.adapter import AdapterContext, DeviceEvent, EventKind
 
 MOST_RECEIPTS = 16_384
-Receipt = tuple[Any, ...]
-"""What a datagram is known by when it comes again: from where, its message id, a digest of all of it. A device that
-began anew may use an id again, and then says something else."""
+Receipt = int
+"""What a datagram is known by when it comes again: 64 bits of where it came from and all that it says, by a hash that
+nobody outside can compute. A device that began anew may use a message id again, and then says something else."""
 
 _PENDING = b""
 _NOTHING = b"\0"
@@ -78,9 +77,9 @@ class Inbound:
             elif message.kind != NON:
                 self._exchanges.heard(message, peer)
         elif code < 0x20:
-            self._request(message, peer, (*peer, message.mid, hash(data)))
+            self._request(message, peer, hash((peer, data)))
         elif code >> 5 in (2, 4, 5):
-            self._response(message, peer, (*peer, message.mid, hash(data)))
+            self._response(message, peer, hash((peer, data)))
         elif message.kind == CON:
             self._reset(message, peer)
 

@@ -61,7 +61,7 @@ async def test_a_broker_that_is_killed_under_load_loses_no_call_and_runs_none_tw
         doubles[4].hold()  # it carries out what it gets, and is cut off before it answers
         taken = []
         for number in range(calls):
-            taken.append(await plant.submit(f"d{number % 5}", timeout=SECOND / 2, expiry=timedelta(minutes=1)))
+            taken.append(await plant.submit(f"d{number % 5}", timeout=SECOND * 2.1, expiry=timedelta(minutes=1)))
             if number == calls // 2:
                 held = await doubles[4].asked()
                 there.clear()
@@ -99,7 +99,7 @@ async def test_nothing_runs_late_on_a_device_that_comes_back_after_the_deadline(
         await plant.ended(await plant.submit("d0"))
         await double.close()  # its session stays at the broker, which keeps messages for it
 
-        late = await plant.ended(await plant.submit("d0", method=method, timeout=SECOND / 2))
+        late = await plant.ended(await plant.submit("d0", method=method, timeout=SECOND * (2.1 if method == "POST" else 0.5)))
         await double.connect()
         await double.flushed()
         after = await plant.ended(await plant.submit("d0", payload=b"again"))
@@ -108,6 +108,30 @@ async def test_nothing_runs_late_on_a_device_that_comes_back_after_the_deadline(
         assert late.outcome.ending is (Ending.UNKNOWN if method == "POST" else Ending.TIMED_OUT)
         assert after.outcome is not None and after.outcome.payload == b"again"
         assert len(double.executed) == 2  # the first one and the last one
+
+
+async def test_a_broker_that_keeps_qos_0_runs_nothing_late_on_a_device_of_mqtt_3(tmp_path: Path) -> None:
+    require(PROGRAM)
+    keeping = Mosquitto("queue_qos0_messages true")
+    keeping.start()
+    body = {"id": "{id}", "params": "{payload}"}
+    template = {"request": "q/{device}", "reply": "a/{device}", "id": "id", "result": "result", "body": body}
+    try:
+        async with running(tmp_path, keeping, speak="template", template=template, presence={}) as plant:
+            double = await plant.device("d0", clean=False, version=4)
+            await plant.ended(await plant.submit("d0"))
+            await double.close()  # its session stays at the broker, which keeps even QoS 0 for it
+
+            for timeout in (1.9, 2.1):
+                late = await plant.ended(await plant.submit("d0", timeout=SECOND * timeout))
+                assert late.outcome is not None
+                assert late.outcome.ending is (Ending.EXPIRED if timeout < 2 else Ending.UNKNOWN)
+            await double.connect()
+            await double.flushed()
+
+            assert len(double.executed) == 1
+    finally:
+        keeping.close()
 
 
 async def test_a_device_that_says_it_is_away_is_not_called_until_it_is_back(tmp_path: Path, broker: Mosquitto) -> None:

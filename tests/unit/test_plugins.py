@@ -11,6 +11,7 @@ import pytest
 from hub import plugins
 from hub.ports.adapter import API_VERSION
 from hub.settings import SettingsError
+from hub.settings.schema import DeviceTable
 
 
 class Good:
@@ -26,6 +27,14 @@ class FromTheFuture(Good):
     api_version = API_VERSION + 1
 
 
+class Judge(Good):
+    """Its devices have one address only."""
+
+    def judge_address(self, address: str) -> None:
+        if address != "right":
+            raise ValueError("is not right")
+
+
 def picky(settings: Mapping[str, Any]) -> Good:
     if "colour" in settings:
         raise ValueError("colour: no such setting")
@@ -39,6 +48,7 @@ def points(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         here = __name__
         return [
             EntryPoint("good", f"{here}:picky", group),
+            EntryPoint("judge", f"{here}:Judge", group),
             EntryPoint("future", f"{here}:FromTheFuture", group),
             EntryPoint("missing", "no.such.library:create", group),
         ]
@@ -67,11 +77,22 @@ def test_one_that_cannot_be_imported_or_is_too_new_is_told_and_the_others_work()
     }
 
 
+def test_an_address_that_no_device_of_an_adapter_can_have_is_told() -> None:
+    devices = {
+        "a": DeviceTable("acme", "one", address="right"), "b": DeviceTable("acme", "one", id="x"),
+        "c": DeviceTable("acme", "elsewhere"),
+    }  # fmt: skip
+    with pytest.raises(SettingsError) as told:
+        plugins.make({"one": {"kind": "judge"}}, devices)
+
+    assert told.value.lines == ("devices.b.address: 'acme/x' is not right",)
+
+
 def test_every_wrong_table_is_told_with_its_place() -> None:
     with pytest.raises(SettingsError) as told:
         plugins.make({"a": {"kind": "good", "colour": 1}, "b": {"kind": "papyrus"}})
 
     assert told.value.lines == (
         "adapters.a.colour: no such setting",
-        "adapters.b.kind: there is no 'papyrus', only future, good, missing",
+        "adapters.b.kind: there is no 'papyrus', only future, good, judge, missing",
     )

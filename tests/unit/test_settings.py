@@ -204,6 +204,11 @@ def test_no_mistake_shows_a_secret() -> None:
         ("[limits]\nwaiting = 1.5", "limits.waiting: must be a whole number"),
         ("[limits]\nping = nan", "limits.ping: must be a number"),
         ("[applications.a]", "applications.a: is missing the key account"),
+        (
+            '[adapters.a]\nkind = "mqtt-broker"\nurl = "mqtt://b"\nclient_id = "hub"\n'
+            '[adapters.b]\nkind = "mqtt-broker"\nurl = "mqtt://B/"\nclient_id = "hub"',
+            "adapters.b.client_id: is also that of adapters.a, at the same broker",
+        ),
         ('[applications.a]\naccount = "no"', "applications.a.account: there is no [accounts.no]"),
         ('[accounts."a/b"]', "accounts.a/b: an id has 1 to 64"),
         ("[adapters.x]", "adapters.x.kind: names the kind"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.model.errors import UnknownDevice
+from hub.model.errors import NotTaken, UnknownDevice
 from hub.ports.adapter import DeviceEvent, EventKind
 from tests.core_rig import Core, ScriptedAdapter, running_core
 
@@ -45,6 +45,15 @@ async def test_an_event_of_an_unknown_device_may_not_be_acknowledged(core: Core,
     await core.adapter.ctx.accept(event(core, EventKind.AWAKE, "lamp"))
     assert core.adapter.ctx.emit(event(core, kind, "nobody"))
     await core.settle()
+
+
+async def test_a_registration_that_is_refused_is_not_mistaken_for_a_disk_that_fails(core: Core) -> None:
+    assert core.adapter.ctx is not None
+    name = "n" * 300
+    registered = DeviceEvent(EventKind.REGISTERED, name, core.clock.monotonic(), attrs={"id": name})
+
+    with pytest.raises(NotTaken):
+        await core.adapter.ctx.accept(registered)
 
 
 async def test_an_event_of_a_deleted_device_may_not_be_acknowledged(core: Core) -> None:

@@ -53,7 +53,7 @@ async def test_a_request_of_mqtt_5_says_where_its_answer_goes_and_when_it_is_too
         asked = double.requests[-1]
         assert asked.one("response_topic") == f"hubs/{b.adapter.client_id}/replies"
         assert bytes(asked.one("correlation_data")).startswith(request.call_id.encode())
-        assert 8 <= asked.one("message_expiry_interval") <= 9
+        assert asked.one("message_expiry_interval") == 8
         assert (asked.qos, asked.one("content_type")) == (0, "text/plain")
         assert (asked.said("accept"), asked.said("query")) == ("application/cbor", "a=1&b")
 
@@ -341,10 +341,10 @@ async def test_a_request_says_until_when_it_may_be_carried_out(speak: str) -> No
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_what_must_not_run_late_goes_out_with_a_whole_second_left_or_not_at_all() -> None:
+async def test_what_must_not_run_late_goes_out_while_it_can_expire_in_time_or_not_at_all() -> None:
     async with bench() as b:
         double = await b.rig.device()
-        soon = b.clock.monotonic() + 0.9
+        soon = b.clock.monotonic() + 1.9
         await refused(b.adapter.call(b.request(double.address, deadline=soon)), "TIMEOUT", Delivery.NOT_SENT)
         assert double.received == 0
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.mqtt.broker.adapter import create
 from adapters.mqtt.broker.packet import publish
 from adapters.mqtt.broker.pattern import Pattern, covers, overlap, widest
 from adapters.mqtt.broker.sessions import command_topics
 from adapters.mqtt.broker.settings import read
+from hub.ports.abilities import JudgesAddresses
 
 TEMPLATE = {"speak": "template", "version": 4}
 
@@ -69,6 +72,22 @@ def test_settings_without_a_mistake_are_read_whole() -> None:
 
     assert (made.place, made.tls, made.levels) == (("broker.example", 8884), True, 1)
     assert "env:X" not in repr(made)
+
+
+@pytest.mark.parametrize(
+    ("table", "address", "right"),
+    [
+        ({}, "pump", True), ({}, "acme/pump", False), ({}, "p\uffff", False), ({"speak": "enos"}, "pk/dk", True),
+        ({"speak": "enos"}, "dk", False),
+    ],
+)  # fmt: skip
+def test_an_address_that_cannot_be_is_known_before_the_hub_starts(
+    table: dict[str, Any], address: str, right: bool
+) -> None:
+    adapter = create(table)
+    assert isinstance(adapter, JudgesAddresses)
+    with nullcontext() if right else pytest.raises(ValueError, match="is not"):
+        adapter.judge_address(address)
 
 
 @pytest.mark.parametrize(

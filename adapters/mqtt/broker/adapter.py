@@ -109,8 +109,8 @@ class BrokerAdapter:
         self._ctx = ctx
         self.prepared = Sessions(settings.sessions)
         if settings.version == 4:
-            log.warning("%s: by version = 4 commands do not expire: a broker that keeps QoS 0 for devices that are away "
-                        "has them run after their callers were told; most brokers take version = 5", ctx.name)
+            log.warning("%s: by version = 4 commands do not expire: a broker that keeps QoS 0 for devices that are "
+                        "away has them run after their callers were told; most take version = 5", ctx.name)
         devices = self._devices = Devices(ctx, settings, self._gone, self._spawn)
         filters = [*self._way.filters()]
         if settings.presence.topic is not None:

@@ -131,11 +131,12 @@ class Calls:
     def _publish(self, req: DeviceRequest, waiting: _Waiting) -> None:
         sending, properties = waiting.sending, waiting.sending.properties
         if self._expires:
-            # In whole seconds, rounded down: a command rather dies too early than runs after its caller was told. None
-            # lasts less than a second, so what must not run late goes out with a second left at least.
-            left = math.floor(req.deadline - self._ctx.clock.monotonic())
+            # In whole seconds, rounded down, and one less, since brokers that count in whole seconds keep a message for
+            # up to one more (mosquitto): a command rather dies too early than runs after its caller was told. There is
+            # nothing less than a second, so what must not run late goes out only while that is soon enough.
+            left = math.floor(req.deadline - self._ctx.clock.monotonic()) - 1
             if left < 1 and not req.idempotent:
-                raise DeviceTimeout("less than a second is left", delivery=Delivery.NOT_SENT)
+                raise DeviceTimeout("less than two seconds are left", delivery=Delivery.NOT_SENT)
             properties = {**properties, "message_expiry_interval": min(max(1, left), 0xFFFF_FFFF)}
         self._link.publish(sending.topic, sending.payload, properties=properties)
         waiting.sent = True

@@ -50,8 +50,9 @@ class DeviceDouble:
     """One device. `received` counts the requests that reached it, `executed` lists the calls it carried out."""
 
     def __init__(
-        self, settings: BrokerSettings, address: str, known: Callable[..., Any], *, clean: bool = True
-    ) -> None:
+        self, settings: BrokerSettings, address: str, known: Callable[..., Any], *, clean: bool = True,
+        version: int | None = None,
+    ) -> None:  # fmt: skip
         self.settings = settings
         self.address = address
         self.identity = address.rpartition("/")[2]
@@ -68,6 +69,7 @@ class DeviceDouble:
         self.client_id = f"device-{address.replace('/', '-')}"
         self._known = known
         self._clean = clean
+        self._version = version or settings.version
         self._answers = True
         self._asked: asyncio.Queue[Asked] = asyncio.Queue()
         self._client: Client | None = None
@@ -84,14 +86,14 @@ class DeviceDouble:
         self._granted = asyncio.get_running_loop().create_future()
         if settings.presence.topic is not None:
             will = gmqtt.Message(self._status, settings.presence.offline.encode(), qos=1, retain=True)
-        properties: dict[str, Any] = {} if settings.version < 5 or self._clean else {"session_expiry_interval": 3600}
+        properties: dict[str, Any] = {} if self._version < 5 or self._clean else {"session_expiry_interval": 3600}
         client = self._client = Client(
             self.client_id, clean=self._clean, hear=self._take, lost=self._over, granted=self._listening, will=will,
             **properties,
         )  # fmt: skip
         parts = urlsplit(settings.url)
         async with asyncio.timeout(PATIENCE):
-            await client.connect(parts.hostname, parts.port, version=settings.version)
+            await client.connect(parts.hostname, parts.port, version=self._version)
             wanted = [gmqtt.Subscription(topic, qos=1) for topic in (*self._topics, self._echo)]
             client.subscribe(wanted)
             await self._granted

@@ -1,8 +1,8 @@
 """The settings of the MQTT adapter's broker mode, read strictly: a wrong key or type is named, never ignored.
 
     url = "mqtt://127.0.0.1:1883"    # or mqtts://; one table for each broker, and for each way of speaking at a broker
-    version = 5                  # of MQTT, for the hub's own connection, whatever devices speak; 4 is 3.1.1: commands do
-                                 # not expire, and brokers that keep QoS 0 have them run late
+    version = 5                  # of MQTT, for the hub's own connection, whatever devices speak; 4 is 3.1.1: commands
+                                 # do not expire, and brokers that keep QoS 0 have them run late
     username = ""
     password = ""                # env:NAME or file:PATH
     ca = ""                      # PEM; authorities in place of the system's (mqtts)
