@@ -29,7 +29,7 @@ class Plugins:
 
 
 def make(tables: Mapping[str, Mapping[str, Any]], devices: Mapping[str, DeviceTable] = _NONE) -> Plugins:
-    """An adapter for each `[adapters.<name>]`; its library is imported here, and only if it is configured. Adapters that
+    """An adapter for each `[adapters.<name>]`; its library is imported here, and only if it is configured. Those that
     can judge the addresses of the declared devices do.
 
     One whose library cannot be imported, or that speaks another version of the contract, is logged and told

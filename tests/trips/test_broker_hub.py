@@ -99,7 +99,8 @@ async def test_nothing_runs_late_on_a_device_that_comes_back_after_the_deadline(
         await plant.ended(await plant.submit("d0"))
         await double.close()  # its session stays at the broker, which keeps messages for it
 
-        late = await plant.ended(await plant.submit("d0", method=method, timeout=SECOND * (2.1 if method == "POST" else 0.5)))
+        timeout = SECOND * (2.1 if method == "POST" else 0.5)
+        late = await plant.ended(await plant.submit("d0", method=method, timeout=timeout))
         await double.connect()
         await double.flushed()
         after = await plant.ended(await plant.submit("d0", payload=b"again"))

@@ -160,6 +160,14 @@ async def test_a_secret_that_is_missing_is_said_at_start() -> None:
         await create({"username": "hub", "password": "env:NOWHERE_TO_BE_FOUND"}).start(ContextDouble())
 
 
+@pytest.mark.parametrize(("speak", "warned"), [("mqtt5", False), ("template", True)])
+async def test_a_connection_by_which_commands_do_not_expire_is_warned_of(
+    speak: str, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with bench(speak):
+        assert ("version = 4" in caplog.text) is warned
+
+
 async def test_two_of_one_name_do_not_fight_without_a_pause(broker: Mosquitto) -> None:
     async with bench(broker=broker) as b:
         await b.rig.intrude(b.adapter.client_id)

@@ -35,8 +35,8 @@ from hub.ports.adapter import (
 MOST_LATE = 1000
 """Late answers that wait for the disk at a time."""
 PAUSE = 1.0
-READ_TIMES = 16
-"""How many times as large as it may be an answer is read at all, for the call that it ends."""
+READ = 4 << 20
+"""Bytes of an answer that is too large up to which it is read all the same, for the call that it ends."""
 
 log = logging.getLogger("hub.adapter.mqtt-broker")
 
@@ -161,7 +161,7 @@ class Calls:
 
     def hear(self, message: Message) -> bool:
         """Take in a message if it is an answer."""
-        answer = self._way.answer(message) if len(message.payload) <= self._most * READ_TIMES else None
+        answer = self._way.answer(message) if len(message.payload) <= max(self._most, READ) else None
         if answer is None:
             return False
         if message.retained:
