@@ -4,6 +4,7 @@ HubError
   IllegalStep                      a bug: a call was moved against the lifecycle table
   StorageFailed                    the commit did not happen; nothing was promised
     StorageFull                    no room on the disk (507)
+    NotTaken                       an event was refused for what it says; the same one would be again
   Damaged                          stored data cannot be trusted; the hub refuses to start
   Locked                           another process holds the data folder
   RevisionConflict                 a record changed since it was read

@@ -239,7 +239,8 @@ class AdapterContext(Protocol):
 
     async def accept(self, event: DeviceEvent) -> None:
         """Hand an event over; returns once the hub holds it on disk, so it may be acknowledged. Raises StorageFailed
-        when it could not be kept now (NotTaken: nor with another try), UnknownDevice when it never will: the hub has no such device (any more)."""
+        when it could not be kept now (NotTaken: nor with another try), UnknownDevice when it never will: the hub has no
+        such device (any more)."""
         ...
 
     async def admit(self, kind: str, identity: str, proof: str | bytes | None) -> Admission | AdmissionRefused:

@@ -35,6 +35,7 @@ TEMPLATE = {"speak": "template", "version": 4}
         ({"presence": {"topic": "devices/{device}/request"}}, "hear what it says itself"),
         ({"telemetry": [{"topic": "devices/{device}/{path}"}]}, "hear what it says itself"),
         ({"telemetry": [{"topic": "devices/{device}/{path...}"}]}, "hear what it says itself"),
+        ({"telemetry": [{"topic": "hubs/{device}/{path...}"}]}, "telemetry hubs/"),
         ({"replies": ""}, "replies: "), ({"replies": "x/{client}/{client}"}, "replies: "),
         ({"status": "a/{client}/{client}"}, "status: "), ({"request": "$share/{device}"}, "request: "),
         ({"status": "$SYS/{client}"}, "status: "),

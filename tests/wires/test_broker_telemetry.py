@@ -126,6 +126,8 @@ async def test_too_much_that_waits_stops_the_reading_and_not_the_calls() -> None
 async def test_what_is_told_without_a_wish_for_certainty_is_shed_and_counted() -> None:
     async with bench() as b:
         double = await b.rig.device()
+        await b.ctx.seen(EventKind.REGISTERED)  # what the hub has is told without asking
+        await b.turns()
         b.ctx.room = 10
         for number in range(100):
             double.publish(f"{b.rig.space}/{double.address}/tells/a", b"%d" % number)

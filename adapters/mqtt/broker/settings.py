@@ -206,16 +206,17 @@ def _answers(made: BrokerSettings) -> None:
     status = made.presence.topic
     if status is None:
         return
-    replies = Pattern(made.replies).filter
     if made.template is not None and covers(status.filter, made.template.reply.filter):
         raise ValueError("template.reply: the answers would be taken for statuses of presence.topic")
-    if overlap(status.filter, replies) or overlap(status.filter, f"{replies}/+"):
+    if overlap(status.filter, Pattern(made.replies).filter):
         raise ValueError("presence.topic: the hub's own replies would be taken for statuses")
 
 
 def _hears_itself(made: BrokerSettings) -> None:
     """Nothing that the hub listens to may bring what it says itself."""
-    told = {"request": made.request.filter} if made.speak == "mqtt5" else {}
+    told = {"replies": f"{Pattern(made.replies).filter}/+"}
+    if made.speak == "mqtt5":
+        told["request"] = made.request.filter
     if made.template is not None:
         told["template.request"] = made.template.request.filter
     if made.speak == "enos":
