@@ -18,6 +18,7 @@ MOST_MIXTURES = 256
 
 # Devices of LwM2M often register objects and instances only; what is inside them they know themselves.
 CONTAINER = re.compile(r"/\d+(?:/\d+)?")
+SLASHES = re.compile("/{2,}")
 
 
 class RuleIndex:
@@ -89,8 +90,8 @@ class _Paths:
 
 
 def _rooted(pattern: str) -> str:
-    """Resources are named with their slash."""
-    return pattern if pattern.startswith(("/", "*")) else "/" + pattern
+    """Resources are named with their slash, and one at a time, as in the addresses of requests."""
+    return SLASHES.sub("/", pattern if pattern.startswith(("/", "*")) else "/" + pattern)
 
 
 def _holders(path: str) -> tuple[str, ...]:

@@ -122,6 +122,18 @@ async def test_pages_go_on_where_the_last_device_of_one_was_deleted_meanwhile(
     assert (gone, again) == (rest, rest)
 
 
+async def test_long_after_a_page_a_device_that_came_again_stands_where_it_is(rig: Rig) -> None:
+    front, _ = rig
+    last = (await listed(front, limit=3, order="ASC"))[-1]
+    device = front.core.hub.directory.device("acme", last)
+    assert device is not None
+    await front.core.hub.presence.remove(device)
+    front.core.clock.advance(601)
+    await front.core.hub.directory.put_device(Device(last, "acme", "scripted", last))
+
+    assert await listed(front, order="ASC", after=last) == []
+
+
 @pytest.mark.parametrize(
     ("limit", "used"), [("0", 2), ("1", 2), ("-7", 2), ("2", 2), ("1000", 1000), ("1001", 1000), ("9" * 30, 1000)]
 )

@@ -41,6 +41,20 @@ async def test_endpoints_take_turns_for_a_place_that_gets_free() -> None:
     assert [id // 4 for id in made] == [0, 1, 2] * 4
 
 
+async def test_accounts_that_have_every_place_together_leave_another_its_first() -> None:
+    rig = Rig(Limits(callbacks_at_once=32, callbacks_per_account=16, callbacks_per_tenant=16))
+    hang(rig, 200, accounts=2)
+    async with rig.running():
+        for _ in range(32):
+            await rig.sent.made.get()
+        await rig.rest()
+        assert rig.sent.made.empty()
+        id = late(rig, 1000)
+        rig.bell.ring("outbox")
+
+        assert await rig.sent.made.get() == id
+
+
 def hang(rig: Rig, rows: int, accounts: int = 1) -> None:
     """Rows of many accounts, each row to a receiver of its own; no receiver answers."""
     rig.sent.let_go.clear()

@@ -105,3 +105,12 @@ async def test_a_place_that_is_given_in_the_moment_of_a_cancellation_is_given_on
         await rest()
     assert (second.in_place, third.in_place) == (False, True)
     await third.leave()
+
+
+async def test_tenants_that_have_everything_together_leave_another_its_first() -> None:
+    places = Places(32, 16, ManualClock())
+    many = await held(places, *("a" * 20), *("b" * 20), "c", "c")
+
+    assert [one.in_place for one in many] == [*[True] * 16, *[False] * 4, *[True] * 16, *[False] * 4, True, False]
+    for one in many:
+        one.task.cancel()

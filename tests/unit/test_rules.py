@@ -90,6 +90,12 @@ def test_many_rules_together_want_what_they_want_one_by_one() -> None:
         assert RuleIndex(rules).wanted(device) == one_by_one(rules, device), (rules, device)
 
 
+def test_repeated_slashes_of_a_path_are_one() -> None:
+    device = Device("d", "a", "x", "y", resources=(Resource("/3303/0/5700", observable=True),))
+    for path in ("//3303//0/5700", "3303///0/5700", "//3303//*"):
+        assert RuleIndex([Rule(paths=(path,))]).wanted(device) == {"/3303/0/5700"}, path
+
+
 # What rules cost.
 
 

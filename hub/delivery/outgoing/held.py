@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from hub.core.limits import Limits
+from hub.delivery.outgoing.places import KEPT
 from hub.model.delivery import Delivery
 
 MOST_HELD = 4096
@@ -151,8 +152,10 @@ class Held:
     def next_round(self) -> Iterator[tuple[Queue, Delivery]]:
         """One row of each account that may have one more under way, those with the fewest first; it counts as under
         way from then on. Empty when nothing may start."""
+        most = self._limits.callbacks_at_once
         for account in sorted(self._accounts.values(), key=_load):
-            if self.under_way >= self._limits.callbacks_at_once:
+            # Beyond the limit only those who have nothing under way, so that a few others together stop nobody.
+            if self.under_way >= (most if account.under_way else most + most // KEPT):
                 return
             queue = self._first(account)
             if queue is not None:

@@ -1,7 +1,8 @@
 """Places for requests under way: so many in all, a share of them for each tenant.
 
 Who finds none waits in the line of its tenant, and the lines take turns, so that a tenant whose receivers hang holds
-up itself: the others find room beside its share.
+up itself: the others find room beside its share. When several together have everything, whoever has nothing under way
+still gets one of a few that are kept for that.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from contextlib import asynccontextmanager
 
 from hub.model.errors import Unavailable
 from hub.ports.clock import Clock
+
+KEPT = 16
+"""One place in so many is kept, beside the others, for those who have nothing under way."""
 
 
 class Places:
@@ -73,9 +77,10 @@ class Places:
         while again:
             again = False
             for tenant in tuple(self._lines):
-                if self._taken.total() >= self._most:
+                taken = self._taken.total()
+                if taken >= self._most + self._most // KEPT:
                     return
-                if self._taken[tenant] < self._share:
+                if self._taken[tenant] < (self._share if taken < self._most else 1):
                     again |= self._give_one(tenant)
 
     def _give_one(self, tenant: str) -> bool:

@@ -21,6 +21,8 @@ from hub.model.errors import HubError, NotFound, Refusal
 AT_ONCE = 1000
 MOST_PLACES = 1024
 """Remembered ends of pages, of an account."""
+WALK = 600.0
+"""Seconds for which the next page is asked for by where this one ended, whatever became of that device."""
 
 
 class DeviceDirectory:
@@ -28,7 +30,7 @@ class DeviceDirectory:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._ends: dict[str, OrderedDict[str, wire.Place]] = {}
+        self._ends: dict[str, OrderedDict[str, tuple[float, wire.Place]]] = {}
 
     async def listing(self, request: Request) -> Response:
         """`GET /v3/devices/`."""
@@ -52,11 +54,13 @@ class DeviceDirectory:
         return JSONResponse(wire.list_view(listing, page, more, total if listing.total else None))
 
     def _place(self, account: str, id: str) -> wire.Place:
-        """Where a page goes on: behind the device as it stood in the page before, which may be gone since."""
+        """Where a page goes on: behind the device as it stood in the page before, which may be gone since. Once that
+        is long ago, behind the device as it stands now."""
         ends = self._ends.get(account)
-        if ends is not None and id in ends:
-            return ends[id]
+        end = None if ends is None else ends.get(id)
         device = self._hub.directory.held_device(account, id)
+        if end is not None and (device is None or self._hub.clock.monotonic() - end[0] < WALK):
+            return end[1]
         if device is None:
             raise wire.invalid("after", "names no device")
         return wire.sort_key(device)
@@ -64,7 +68,7 @@ class DeviceDirectory:
     def _remember(self, account: str, last: Device) -> None:
         """The next page is asked for by the last device of this one."""
         ends = self._ends.setdefault(account, OrderedDict())
-        ends[last.id] = wire.sort_key(last)
+        ends[last.id] = (self._hub.clock.monotonic(), wire.sort_key(last))
         ends.move_to_end(last.id)
         if len(ends) > MOST_PLACES:
             ends.popitem(last=False)
