@@ -69,16 +69,16 @@ class Loose:
         if not (self.deep or self.long):
             return None
         level = [part]
-        for _ in range(MOST_LEVELS + 1 - outside):
+        for left in range(MOST_LEVELS - outside, -1, -1):
             # The parser made a float of it; a float that was written so large beside it cannot be told from it.
             if self.long and any(_beyond_64_bits(value) for value in level):
                 return _LONG_TEXT
-            level = [
-                *chain.from_iterable(map(dict.values, _only(dict, level))),
-                *chain.from_iterable(_only(list, level)),
-            ]
-            if not level:
+            maps, lists = list(_only(dict, level)), list(_only(list, level))
+            if not (maps or lists):
                 return None
+            if not left:
+                break
+            level = [*chain.from_iterable(map(dict.values, maps)), *chain.from_iterable(lists)]
         return _DEEP_TEXT
 
 
@@ -198,7 +198,7 @@ def _no_extension(code: int, data: bytes) -> Any:
 
 def _judge(value: Any) -> None:
     level: list[Any] = [value]
-    for _ in range(MOST_LEVELS + 1):
+    for left in range(MOST_LEVELS, -1, -1):
         kinds = set(map(type, level))
         if not kinds <= _PLAIN:
             raise BadRequest("extension types are not taken", code="bad-msgpack")
@@ -212,7 +212,7 @@ def _judge(value: Any) -> None:
             below.extend(chain.from_iterable(map(dict.values, maps)))
         if list in kinds:
             below.extend(chain.from_iterable(_only(list, level)))
-        if not below:
+        if not below and (left or kinds.isdisjoint((dict, list))):
             return
         level = below
     raise BadRequest(f"the body has more than {MOST_LEVELS} levels", code="bad-msgpack")

@@ -117,6 +117,12 @@ class HubWebSocketProtocol(WebSocketsSansIOProtocol):
 
     # Connection
 
+    async def run_asgi(self) -> None:
+        """As uvicorn; when the application has ended, a client that reads nothing does not keep the connection."""
+        await super().run_asgi()
+        if self.close_timer is None and not self.disconnected:
+            self.close_timer = self.loop.call_later(LINGER, self._abort)
+
     def connection_made(self, transport: BaseTransport) -> None:
         """As uvicorn, with the bound of the write buffer."""
         super().connection_made(transport)

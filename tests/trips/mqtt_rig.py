@@ -39,7 +39,7 @@ class Plant:
         self.doubles: list[DeviceDouble] = []
 
     def double(self, id: str, secret: str | None = None, **more: Any) -> DeviceDouble:
-        port = self.adapter.health()["ports"]["mqtt"]
+        port = self.adapter.health()["ports"]["mqtts" if more.get("tls") else "mqtt"]
         more = {"product": PRODUCT, "secret": f"s-{id}" if secret is None else secret, **more}
         double = DeviceDouble("127.0.0.1", port, id, **more)
         self.doubles.append(double)

@@ -76,3 +76,21 @@ async def test_of_one_device_only_the_newest_is_there(tmp_path: Path) -> None:
         assert (newer.connack, (await asks(plant, "b")).connack) == (0, codec.UNAVAILABLE)
         await newer.settle()
         assert not newer.closed.is_set()
+
+
+async def test_nothing_goes_out_before_the_welcome_whatever_followed_the_connect_at_once(tmp_path: Path) -> None:
+    async with running(tmp_path) as plant:
+        double = plant.double("fresh", "s-product", mode=3)
+        came: list[type[codec.Packet]] = []
+        take = double._take
+
+        async def keep(packet: codec.Packet) -> None:
+            came.append(type(packet))
+            await take(packet)
+
+        double._take = keep  # type: ignore[method-assign]
+        await double.dial()
+        await double.send_raw(codec.encode(double.hello()) + codec.encode(codec.PingReq()))
+        await double.until(lambda: len(came) == 3)
+
+        assert came == [codec.ConnAck, codec.Publish, codec.PingResp]

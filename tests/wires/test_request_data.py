@@ -14,7 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.delivery.request_data import Form, decode, decode_json, decode_msgpack, encode, form_of_body, form_wanted
+from hub.delivery.request_data import (
+    Form,
+    decode,
+    decode_json,
+    decode_loose,
+    decode_msgpack,
+    encode,
+    form_of_body,
+    form_wanted,
+)
 from hub.model.errors import BadRequest, UnsupportedMedia
 
 _TEXT = st.text(st.characters(codec="utf-8"))
@@ -74,7 +83,8 @@ def test_32_levels_are_taken_and_wide_bodies_too() -> None:
     "body",
     [
         b"", b"\xc1", b"\xc0\xc0", b"\xdd\xff\xff\xff\xff", b"\x91" * 5000, b"\x91" * 33 + b"\xc0", b"\x81\x01\x01",
-        b"\x81\xc4\x01a\x01", b"\xa1\xff", b"\xd6\xff\x00\x00\x00\x00", b"\xc7\x01\x05a", msgpack.packb(float("nan")),
+        b"\x91" * 32 + b"\x90", b"\x81\xa1a" * 32 + b"\x80", b"\x81\xc4\x01a\x01", b"\xa1\xff",
+        b"\xd6\xff\x00\x00\x00\x00", b"\xc7\x01\x05a", msgpack.packb(float("nan")),
         msgpack.packb({"a": [float("inf")]}), b"\xd9", msgpack.packb({"a": {b"b": 1}}),
     ],
 )  # fmt: skip
@@ -84,8 +94,18 @@ def test_what_is_no_strict_msgpack_is_refused(body: bytes) -> None:
     assert refused.value.code == "bad-msgpack"
 
 
+@pytest.mark.parametrize("inner", [b"", b"1", b"{}"])
+def test_a_part_has_as_many_levels_as_what_it_lies_in_leaves_to_it(inner: bytes) -> None:
+    most = 29 if inner != b"{}" else 28
+    for levels, deep in ((most, False), (most + 1, True), (most + 2, True)):
+        part, elsewhere = b"[" * levels + inner + b"]" * levels, b"[" * 40 + b"]" * 40
+        found = decode_loose(b'{"calls":[{"input":' + part + b"}," + elsewhere + b"]}")
+        assert (found.fault(found.value["calls"][0]["input"], 3) is not None) is deep
+
+
 def test_32_levels_of_msgpack_are_taken() -> None:
     decode_msgpack(b"\x91" * 31 + b"\x90")
+    decode_msgpack(b"\x91" * 32 + b"\xc0")
 
 
 MIB = 1 << 20

@@ -28,7 +28,7 @@ class Activations:
             return False
         if older is not None:
             self.leave(name, older[0])
-            older[0].close("replaced by a newer connection")
+            older[0].abort("replaced by a newer connection")
         timer = clock.call_at(clock.monotonic() + self._seconds, connection.close, "was told its secret")
         self._here[name] = connection, timer
         self._of_product[name[0]] += 1

@@ -131,7 +131,7 @@ class MqttAdapter:
         session.routes[name] = registration
         if older is not None and older is not session:
             if older.own is registration:
-                older.connection.close("replaced by a newer connection")
+                older.connection.abort("replaced by a newer connection")
             else:
                 older.forget(registration, "replaced by a newer connection")
         async with registration.reporting:

@@ -27,6 +27,7 @@ FIRST_PACKET = 4096
 EARLY_MOST = 64 * 1024
 OUT_MOST = 4 << 20
 STUCK = 30.0
+FAREWELL = 5.0
 
 log = logging.getLogger("hub.adapter.mqtt")
 
@@ -40,6 +41,7 @@ class Door(Protocol):
 
     def opened(self, connection: Connection) -> bool: ...
     async def greet(self, connection: Connection, hello: Connect) -> None: ...
+    def ended(self, session: Session) -> None: ...
     def gone(self, connection: Connection) -> None: ...
 
 
@@ -47,8 +49,9 @@ class Connection(asyncio.Protocol):
     """From the accepted socket to its end."""
 
     __slots__ = (
-        "_beat", "_counted", "_ctx", "_decoder", "_door", "_fault", "_greeting", "_heard", "_held", "_jobs", "_limit",
-        "_packets", "_pause", "_second", "_stuck", "_transport", "_worker", "ended", "session", "writable",
+        "_beat", "_counted", "_ctx", "_decoder", "_door", "_farewell", "_fault", "_greeting", "_heard", "_held",
+        "_jobs", "_limit", "_packets", "_pause", "_second", "_stuck", "_transport", "_worker", "ended", "session",
+        "writable",
     )  # fmt: skip
 
     def __init__(self, door: Door, ctx: AdapterContext) -> None:
@@ -68,6 +71,7 @@ class Connection(asyncio.Protocol):
         self._beat: Timer | None = None
         self._stuck: Timer | None = None
         self._pause: Timer | None = None
+        self._farewell: Timer | None = None
         self._heard = ctx.clock.monotonic()
         self._limit = 0.0
         self._counted = 0
@@ -104,12 +108,20 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone."""
         self._end("the connection was lost")
+        self._transport = None
+        if self._farewell is not None:
+            self._farewell.cancel()
         self._door.gone(self)
+
+    def eof_received(self) -> None:
+        """The device says nothing more; that it reads what it is sent is not said."""
+        self.close("the device hung up")
 
     def pause_writing(self) -> None:
         """The device reads too slowly: no call goes out, and one that reads nothing at all is sent away."""
         self.writable = False
-        self._stuck = self._ctx.clock.call_at(self._ctx.clock.monotonic() + STUCK, self.close, "takes nothing")
+        if not self.ended:
+            self._stuck = self._ctx.clock.call_at(self._ctx.clock.monotonic() + STUCK, self.abort, "takes nothing")
 
     def resume_writing(self) -> None:
         """It reads again."""
@@ -135,7 +147,7 @@ class Connection(asyncio.Protocol):
         if self.ended or self._transport is None or self._transport.is_closing():
             return False
         if self._transport.get_write_buffer_size() > OUT_MOST:
-            self.close("takes nothing")
+            self.abort("takes nothing")
             return False
         self._transport.write(data)
         return True
@@ -148,16 +160,16 @@ class Connection(asyncio.Protocol):
             self._ctx.spawn(self._work(), name=f"{self._ctx.name}-intake")
 
     def close(self, why: str) -> None:
-        """End the connection; what was written still goes out."""
-        if not self.ended:
-            log.debug("a connection ends: %s", why)
+        """End the connection; what was written still goes out, if the device takes it within a few seconds."""
         self._end(why)
-        if self._transport is not None:
+        if self._transport is not None and self._farewell is None:
             self._transport.close()
+            # A transport that closes waits for its peer without end: for room, and with TLS for an answer.
+            self._farewell = self._ctx.clock.call_at(self._ctx.clock.monotonic() + FAREWELL, self._transport.abort)
 
-    def abort(self) -> None:
+    def abort(self, why: str = "the connection was cut") -> None:
         """End the connection at once."""
-        self._end("the connection was cut")
+        self._end(why)
         if self._transport is not None:
             self._transport.abort()
 
@@ -166,6 +178,7 @@ class Connection(asyncio.Protocol):
     def _end(self, why: str) -> None:
         if self.ended:
             return
+        log.debug("a connection ends: %s", why)
         self.ended = True
         self._packets.clear()
         for timer in (self._beat, self._stuck, self._pause):
@@ -173,6 +186,8 @@ class Connection(asyncio.Protocol):
                 timer.cancel()
         if self.session is not None:
             self.session.lost(why)
+            # Now, and not when its socket is gone: that is for the device to hold up.
+            self._door.ended(self.session)
 
     def _arm(self, seconds: float) -> None:
         if self._beat is not None:

@@ -25,6 +25,7 @@ from hub.ports.adapter import AdapterContext, Admission
 
 if TYPE_CHECKING:
     from adapters.mqtt.listener.adapter import MqttAdapter
+    from adapters.mqtt.listener.session import Session
 
 BACKLOG = 1024
 MOVES = 100
@@ -130,20 +131,22 @@ class Door:
         self.connections.add(connection)
         return True
 
+    def ended(self, session: Session) -> None:
+        """Nothing is heard of a device any more, whatever becomes of its socket."""
+        ctx = self._ctx
+        session.unwatch()
+        self._adapter.shed_session(session)
+        if ctx is not None:
+            left = self._adapter.left(session, list(session.routes.values()))
+            ctx.spawn(left, name=f"{ctx.name}-left")
+        else:
+            self._adapter.abandon(session)
+
     def gone(self, connection: Connection) -> None:
         """A connection is over."""
         self.connections.discard(connection)
         if not self.connections:
             self._nobody.set()
-        session, ctx = connection.session, self._ctx
-        if session is not None:
-            session.unwatch()
-            self._adapter.shed_session(session)
-            if ctx is not None:
-                left = self._adapter.left(session, list(session.routes.values()))
-                ctx.spawn(left, name=f"{ctx.name}-left")
-            else:
-                self._adapter.abandon(session)
 
     async def greet(self, connection: Connection, hello: Connect) -> None:
         """Answer a CONNECT."""
@@ -176,9 +179,9 @@ class Door:
                 self._not_now(connection, TooMany("too many devices of its product are being activated"))
                 return
             session.unwatch = lambda: self._activations.leave(name, connection)
-            connection.serve(session, keep_alive)
-            session.welcome()
-            session.tell(name, topics.ACTIVATE, _activation(name, verdict), session=True)
+            if session.welcome():
+                session.tell(name, topics.ACTIVATE, _activation(name, verdict), session=True)
+                connection.serve(session, keep_alive)
             return
         if verdict.key_id is not None and isinstance(ctx, WatchesKeys):
             session.unwatch = ctx.watch_key(verdict.key_id, lambda: connection.close("its key was taken back"))

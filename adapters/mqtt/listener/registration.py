@@ -7,19 +7,17 @@ kept by the hub as the device's memory.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from adapters.mqtt.listener.answers import Answers
 from adapters.mqtt.topics import Name
 from hub.model.errors import HubError
 from hub.ports.adapter import ObserveSpec
 
 if TYPE_CHECKING:
     from adapters.mqtt.listener.session import Session
-
-REMEMBERED = 64
 
 
 class Facts:
@@ -77,7 +75,7 @@ class Registration:
     other, whichever connection they are about.
     """
 
-    __slots__ = ("_heard", "address", "boot", "calls", "facts", "keeping", "name", "observations", "reporting",
+    __slots__ = ("address", "answers", "boot", "calls", "facts", "keeping", "name", "observations", "reporting",
                  "session")  # fmt: skip
 
     def __init__(self, address: str, name: Name) -> None:
@@ -90,20 +88,4 @@ class Registration:
         self.observations: dict[str, PostedObservation] = {}
         self.keeping = asyncio.Lock()
         self.reporting = asyncio.Lock()
-        self._heard: OrderedDict[str, None] | None = None
-
-    def heard(self, id: str) -> bool:
-        """Remember that an answer came; True if one had come before."""
-        if self._heard is None:
-            self._heard = OrderedDict()
-        if id in self._heard:
-            return True
-        self._heard[id] = None
-        if len(self._heard) > REMEMBERED:
-            self._heard.popitem(last=False)
-        return False
-
-    def asked(self, id: str) -> None:
-        """A call goes out (again): its next answer is a new one."""
-        if self._heard is not None:
-            self._heard.pop(id, None)
+        self.answers = Answers()

@@ -7,6 +7,7 @@ answer is understood after a restart of the hub and a forged one never.
 from __future__ import annotations
 
 import asyncio
+import functools
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -37,12 +38,13 @@ Request = Callable[["Session", Registration, Topic, Publish], Awaitable[None]]
 class _Waiting:
     """A command without an answer yet."""
 
-    __slots__ = ("answer", "command", "registration", "sent")
+    __slots__ = ("answer", "command", "message", "registration", "sent")
 
     def __init__(self, registration: Registration, command: Command) -> None:
         self.registration = registration
         self.command = command
         self.answer: asyncio.Future[DeviceResponse] = asyncio.get_running_loop().create_future()
+        self.message: Publish | None = None
         self.sent = False
 
 
@@ -134,7 +136,7 @@ class Session:
         id = wire.message_id(call_id, registration.address, command.purpose)
         if id in self._waiting:
             raise Busy("the device works on this very call", delivery=Delivery.NOT_SENT)
-        registration.asked(id)
+        registration.answers.asked(id)
         registration.calls += 1
         try:
             return await self._ask(registration, id, command, deadline)
@@ -144,7 +146,10 @@ class Session:
     async def read(self, registration: Registration, point: str, deadline: float) -> DeviceResponse:
         """Ask for the present value of a point, beside the calls."""
         id = f"o.{secrets.token_hex(8)}"
-        return await self._ask(registration, id, Command(topics.GET, [point], point), deadline)
+        response = await self._ask(registration, id, Command(topics.GET, [point], point), deadline)
+        if response.held is not None:
+            response.held()  # a value of now is worth nothing later: nobody keeps it
+        return response
 
     async def _ask(self, registration: Registration, id: str, command: Command, deadline: float) -> DeviceResponse:
         try:
@@ -163,13 +168,22 @@ class Session:
                 raise NotConnected("the connection is ending", delivery=Delivery.NOT_SENT)
             return await waiting.answer
         except asyncio.CancelledError:
-            if waiting.answer.done() and not waiting.answer.cancelled() and waiting.answer.exception() is None:
-                _hold(waiting.answer.result())  # it came while its caller left
+            if waiting.message is not None:
+                self._left(waiting, id, waiting.message)
             raise
         finally:
             timer.cancel()
             del self._waiting[id]
             waiting.answer.cancel()
+
+    def _left(self, waiting: _Waiting, id: str, message: Publish) -> None:
+        """An answer came while its caller left: the call may be open still."""
+        registration = waiting.registration
+        registration.answers.failed(id)
+        if wire.call_of(id, registration.address, waiting.command.purpose) is None:
+            self.acknowledge(message)
+            return
+        self._tell_late(registration, id, waiting.answer.result(), message)
 
     def tell(self, device: Name, purpose: str, body: bytes, *, session: bool = False) -> None:
         """Publish something to a device, without an answer."""
@@ -212,23 +226,24 @@ class Session:
         body = wire.object_of(message.payload)
         id = wire.id_of(message.payload) if body is None else body.get("id")
         waiting = self._waiting.get(id) if isinstance(id, str) else self._only(registration, topic, body)
-        if waiting is not None and waiting.registration is registration and waiting.command.purpose == topic.purpose:
-            if not waiting.answer.done():
-                response = wire.response(waiting.command, body)
-                if isinstance(id, str):
-                    registration.heard(id)  # not before it is understood: it may come again
-                waiting.answer.set_result(replace(response, held=lambda: self.acknowledge(message)))
-            else:
-                self.acknowledge(message)  # it came twice
-            return
-        call_id = wire.call_of(id, registration.address, topic.purpose) if isinstance(id, str) else None
-        if call_id is not None:
-            late = wire.response(wire.asked(topic.purpose, body), body)
-            if not registration.heard(str(id)):
-                self.connection.later(lambda: self._late(registration, call_id, late, message))
-                return
-        self.ignored += 1  # forged, meant for another device, heard before, or an answer to nothing
+        fits = waiting is not None and waiting.registration is registration and not waiting.answer.done()
+        if waiting is not None and fits and waiting.command.purpose == topic.purpose:
+            response = wire.response(waiting.command, body)
+            if isinstance(id, str):
+                registration.answers.begin(id)  # not before it is understood: it may come again
+            waiting.message = message
+            held = functools.partial(self._held, registration, id, message)
+            waiting.answer.set_result(replace(response, held=held))
+        elif isinstance(id, str) and wire.call_of(id, registration.address, topic.purpose) is not None:
+            self._tell_late(registration, id, wire.response(wire.asked(topic.purpose, body), body), message)
+        else:
+            self.ignored += 1  # forged, meant for another device, or an answer to nothing
+            self.acknowledge(message)
+
+    def _held(self, registration: Registration, id: Any, message: Publish) -> None:
         self.acknowledge(message)
+        if isinstance(id, str):
+            registration.answers.held(id)
 
     def _only(self, registration: Registration, topic: Topic, body: dict[str, Any] | None) -> _Waiting | None:
         """The one command that an answer without any readable id can be meant for."""
@@ -241,13 +256,41 @@ class Session:
         ]
         return fitting[0] if len(fitting) == 1 else None
 
-    async def _late(
-        self, registration: Registration, call_id: str, response: DeviceResponse, message: Publish
-    ) -> None:
-        attrs = {"call_id": call_id, "response": response}
-        now = self._ctx.clock.monotonic()
-        await self._ctx.accept(DeviceEvent(EventKind.LATE_RESPONSE, registration.address, now, attrs=attrs))
+    def _tell_late(self, registration: Registration, id: str, response: DeviceResponse, message: Publish) -> None:
+        """Give the hub an answer that no attempt waits for; one that it holds, or is being given, only once."""
+
+        def again(taken: bool) -> None:
+            if taken:
+                self._came_again(message)
+            else:
+                self._tell_late(registration, id, response, message)
+
+        async def late() -> None:
+            # What was first may have been taken, or be under way, since this copy of it came.
+            if registration.answers.taken(id):
+                self._came_again(message)
+            elif not registration.answers.under_way(id, again):
+                await self._late(registration, id, response, message)
+
+        if registration.answers.taken(id):
+            self._came_again(message)
+        elif not registration.answers.under_way(id, again):
+            self.connection.later(late)
+
+    def _came_again(self, message: Publish) -> None:
+        self.ignored += 1
         self.acknowledge(message)
+
+    async def _late(self, registration: Registration, id: str, response: DeviceResponse, message: Publish) -> None:
+        call_id, now = id.rpartition(".")[0], self._ctx.clock.monotonic()
+        attrs = {"call_id": call_id, "response": response}
+        registration.answers.begin(id)
+        try:
+            await self._ctx.accept(DeviceEvent(EventKind.LATE_RESPONSE, registration.address, now, attrs=attrs))
+        except BaseException:
+            registration.answers.failed(id)
+            raise
+        self._held(registration, id, message)
 
 
 def _nothing() -> None:
@@ -258,8 +301,3 @@ def _expire(waiting: _Waiting) -> None:
     if not waiting.answer.done():
         sent = Delivery.MAYBE if waiting.sent else Delivery.NOT_SENT
         waiting.answer.set_exception(DeviceTimeout("no answer", delivery=sent))
-
-
-def _hold(response: DeviceResponse) -> None:
-    if response.held is not None:
-        response.held()
