@@ -118,7 +118,7 @@ class LwM2MAdapter:
         if req.options.get("no_response"):
             parts.transfers.tell(registration, wanted.code, *parts.formats.unanswered(registration, wanted))
             return DeviceResponse(200, native={"sent": True})
-        registration.open += 1
+        registration.slots.open += 1
         parts.room.take()
         owner = Owner(req.device, req.call_id)
         told: Mapping[str, str] = {}
@@ -132,7 +132,7 @@ class LwM2MAdapter:
                     registration, wanted.code, wanted.options, wanted.payload, req.deadline, owner
                 )
         except DeviceTimeout:
-            parts.registrar.fell_asleep(registration)
+            parts.reach.fell_asleep(registration)
             raise
         finally:
             registration.done()

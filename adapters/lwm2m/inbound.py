@@ -15,8 +15,9 @@ from adapters.lwm2m.crew import Crew
 from adapters.lwm2m.exchange import EXCHANGE_LIFETIME, Exchanges, Peer
 from adapters.lwm2m.generations import Generations
 from adapters.lwm2m.notifications import Notifications
-from adapters.lwm2m.option import OBSERVE
-from adapters.lwm2m.registrar import Registrar, Reply
+from adapters.lwm2m.option import LOCATION_PATH, OBSERVE
+from adapters.lwm2m.reach import Reach
+from adapters.lwm2m.registrar import Reply
 from adapters.lwm2m.registration import Registration
 from adapters.lwm2m.registry import Registry
 from adapters.lwm2m.response import response_of
@@ -39,7 +40,7 @@ class Inbound:
     and what is told to it have a crew each, so that neither takes the other's place."""
 
     def __init__(
-        self, ctx: AdapterContext, asked: Crew, told: Crew, registry: Registry, registrar: Registrar,
+        self, ctx: AdapterContext, asked: Crew, told: Crew, registry: Registry, reach: Reach,
         exchanges: Exchanges, notifications: Notifications, server: Server, send: Callable[[bytes, Peer], None],
         identity: Callable[[Peer], str | None],
     ) -> None:
@@ -47,7 +48,7 @@ class Inbound:
         self._asked = asked
         self._told = told
         self._registry = registry
-        self._registrar = registrar
+        self._reach = reach
         self._exchanges = exchanges
         self._notifications = notifications
         self._server = server
@@ -70,7 +71,7 @@ class Inbound:
         registration = self._whose(peer)
         code = message.code
         if registration is not None and not 0 < code < 0x20:
-            self._registrar.heard(registration)
+            self._reach.heard(registration)
         if code == EMPTY:
             if message.kind == CON:  # a CoAP ping
                 self._reset(message, peer)
@@ -91,7 +92,7 @@ class Inbound:
             return registration
         registration = self._registry.of_identity(identity)
         if registration is not None:
-            self._registrar.relocate(registration, peer)
+            self._reach.relocate(registration, peer)
         return registration
 
     # -- requests -------------------------------------------------------------------------------
@@ -100,7 +101,7 @@ class Inbound:
         if message.kind not in (CON, NON):
             return
         seen = self._receipts.get(receipt)
-        if seen is not None:
+        if seen is not None and not self._outdated(seen):
             if seen not in (_PENDING, _NOTHING):
                 self._send(seen, peer)
             return
@@ -109,6 +110,14 @@ class Inbound:
             return  # a client that waits for an answer asks again
         self._receipts.put(receipt, _PENDING, self._ctx.clock.monotonic())
         self._asked.spawn(self._serve(message, peer, receipt), "request")
+
+    def _outdated(self, answer: bytes) -> bool:
+        """Whether an answer speaks of a registration that has ended: whoever asks in the same words began anew."""
+        if len(answer) < 2 or answer[1] != codec.CREATED:
+            return False
+        return not any(
+            self._registry.located(piece.decode()) for piece in decode(answer).all(LOCATION_PATH) if piece != b"rd"
+        )
 
     async def _serve(self, message: Message, peer: Peer, receipt: Receipt) -> None:
         try:
@@ -126,9 +135,9 @@ class Inbound:
         self._send(answer, peer)
         # The answer is on its way first: many clients take no request before it.
         if reply.awake is not None:
-            self._registrar.awake(reply.awake)
+            self._reach.awake(reply.awake)
         elif (registration := self._whose(peer)) is not None:
-            self._registrar.heard(registration)
+            self._reach.heard(registration)
 
     # -- answers and notifications --------------------------------------------------------------
 

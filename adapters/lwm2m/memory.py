@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 from adapters.lwm2m.observe import Observed
 from adapters.lwm2m.registration import Registration
-from hub.ports.adapter import ObserveSpec
+from hub.model.errors import HubError
+from hub.ports.abilities import Remembers
+from hub.ports.adapter import AdapterContext, ObserveSpec
 from hub.ports.clock import Clock, monotonic_at
 
 VERSION = 1
+
+log = logging.getLogger("hub.adapter.lwm2m")
+
+
+async def remember(ctx: AdapterContext, registration: Registration) -> None:
+    """Have the hub keep it as it is now, where the hub keeps anything."""
+    if not registration.alive or not isinstance(ctx, Remembers):
+        return
+    try:
+        await ctx.remember(registration.address, remembered(registration, ctx.clock))
+    except HubError as error:
+        # Only a restart before its next Update would know it as it was before.
+        log.warning("a change of a registration could not be remembered: %s", error)
 
 
 def remembered(registration: Registration, clock: Clock) -> bytes:
@@ -30,6 +46,7 @@ def remembered(registration: Registration, clock: Clock) -> bytes:
             registration.root,
             round((clock.now() + left).timestamp(), 3),
             [[o.spec.target, dict(o.spec.params), o.token.hex()] for o in registration.observations.values()],
+            registration.displaced,
         ],
         separators=(",", ":"),
     ).encode()
@@ -39,13 +56,13 @@ def recalled(
     address: str, memory: bytes, clock: Clock, inflight: int, stop: Callable[[Observed], Awaitable[None]]
 ) -> Registration:
     """The registration of the device at `address` as it was; a sleepy one is asleep until it is heard from, and so is
-    one whose DTLS session has ended with the process.
+    one whose DTLS session has ended with the process, or whose place another one took.
 
     Raises ValueError for a memory of another version or a damaged one.
     """
     try:
         (
-            version, endpoint, location, peer, identity, lifetime, lwm2m, queue, root, expires, observations
+            version, endpoint, location, peer, identity, lifetime, lwm2m, queue, root, expires, observations, *more
         ) = json.loads(memory)
         if version != VERSION:
             raise ValueError(f"version {version} of a registration is not known")
@@ -55,7 +72,9 @@ def recalled(
         registration.lifetime = int(lifetime)
         registration.version = str(lwm2m)
         registration.queue = bool(queue)
-        registration.asleep = registration.queue or identity is not None  # no session outlives the process
+        registration.displaced = bool(more and more[0])  # was not said by earlier versions of the hub
+        # No session outlives the process.
+        registration.asleep = registration.queue or identity is not None or registration.displaced
         registration.root = tuple(root)
         registration.expires = monotonic_at(clock, datetime.fromtimestamp(expires, UTC))
         for target, params, token in observations:

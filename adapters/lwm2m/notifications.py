@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 from adapters.lwm2m import codec
@@ -35,6 +35,15 @@ class _First(NamedTuple):
     event: DeviceEvent
 
 
+@dataclass(slots=True)
+class _Reading:
+    """What is read for an observation: the newest that came meanwhile follows it, and no other. It is not told when a
+    newer value was told meanwhile."""
+
+    following: _First | None = None
+    overtaken: bool = False
+
+
 class Reads(Protocol):
     """Reads the blocks behind the first of a notification."""
 
@@ -56,8 +65,7 @@ class Notifications:
         self._ended = ended
         self._relocate = relocate
         self._follow_address = follow_address
-        # What is read for each observation is followed by the newest that came meanwhile, and by no other.
-        self._reading: dict[bytes, _First | None] = {}
+        self._reading: dict[bytes, _Reading] = {}
         self.shed = 0
         self.stale = 0
 
@@ -80,8 +88,10 @@ class Notifications:
             self._accept_later(registration, observed, message, peer)
             return
         event = self._event(registration, observed, message, peer)
-        if event is not None and not self._ctx.emit(event):
-            self.shed += 1
+        if event is not None:
+            self._overtake(observed)
+            if not self._ctx.emit(event):
+                self.shed += 1
         self._end_if_last(registration, observed, message)
 
     async def accept(self, registration: Registration, observed: Observed, message: Message, peer: Peer) -> bool:
@@ -92,6 +102,7 @@ class Notifications:
         before = observed.last, observed.last_at, observed.last_mid
         event = self._event(registration, observed, message, peer)
         if event is not None:
+            self._overtake(observed)
             try:
                 await self._ctx.accept(event)
             except HubError as error:
@@ -111,28 +122,38 @@ class Notifications:
         if event is None:
             return True
         first = _First(registration, observed, message, event)
-        if observed.token in self._reading:
-            self.shed += self._reading[observed.token] is not None
-            self._reading[observed.token] = first
+        reading = self._reading.get(observed.token)
+        if reading is not None:
+            self.shed += reading.following is not None
+            reading.following = first
         else:
-            self._reading[observed.token] = None
-            self._crew.spawn(self._read(first), "notification")
+            reading = self._reading[observed.token] = _Reading()
+            self._crew.spawn(self._read(first, reading), "notification")
         return True
 
-    async def _read(self, first: _First) -> None:
-        token = first.observed.token
+    def _overtake(self, observed: Observed) -> None:
+        """A whole value is told now: what is still read is older."""
+        reading = self._reading.get(observed.token)
+        if reading is not None:
+            self.shed += reading.following is not None
+            reading.following, reading.overtaken = None, True
+
+    async def _read(self, first: _First, reading: _Reading) -> None:
         try:
             following: _First | None = first
             while following is not None:
-                await self._read_one(following)
-                following, self._reading[token] = self._reading[token], None
+                await self._read_one(following, reading)
+                following, reading.following, reading.overtaken = reading.following, None, False
         finally:
-            del self._reading[token]
+            del self._reading[first.observed.token]
 
-    async def _read_one(self, first: _First) -> None:
+    async def _read_one(self, first: _First, reading: _Reading) -> None:
         try:
             whole = await self._read_rest(first.registration, first.observed, first.message)
-            await self._ctx.accept(replace(first.event, payload=whole.payload))
+            if reading.overtaken:
+                self.shed += 1
+            else:
+                await self._ctx.accept(replace(first.event, payload=whole.payload))
         except (CallError, HubError) as error:
             self.shed += 1
             log.info("a notification of %s could not be read whole: %s", first.observed.spec.target, error)
@@ -155,7 +176,9 @@ class Notifications:
         return DeviceEvent(
             EventKind.NOTIFICATION, registration.address, now, target=observed.spec.target, payload=message.payload,
             content_type=response.content_type, seq=order,
-            attrs={"max_age": response.max_age, "observed": True},
+            attrs={
+                "max_age": response.max_age, "observed": True, "proved": registration.identity is not None,
+            },
         )
 
     def _end_if_last(self, registration: Registration, observed: Observed, message: Message) -> None:

@@ -8,17 +8,15 @@ import secrets
 from adapters.lwm2m.codec import Message, Options
 from adapters.lwm2m.crew import Crew
 from adapters.lwm2m.exchange import Owner
-from adapters.lwm2m.memory import remembered
+from adapters.lwm2m.memory import remember
 from adapters.lwm2m.observe import Observed
 from adapters.lwm2m.operation import Operation, operation
 from adapters.lwm2m.option import OBSERVE, uint
 from adapters.lwm2m.registration import Registration
 from adapters.lwm2m.registry import Registry
 from adapters.lwm2m.response import response_of
-from adapters.lwm2m.share import Share
+from adapters.lwm2m.share import FairShare
 from adapters.lwm2m.transfer import TOKEN, Transfers
-from hub.model.errors import HubError
-from hub.ports.abilities import Remembers
 from hub.ports.adapter import (
     AdapterContext,
     Busy,
@@ -43,13 +41,13 @@ class Observing:
     """Starts and stops observations; what they report is notifications.py."""
 
     def __init__(
-        self, ctx: AdapterContext, crew: Crew, registry: Registry, transfers: Transfers, share: Share
+        self, ctx: AdapterContext, crew: Crew, registry: Registry, transfers: Transfers, share: FairShare
     ) -> None:
         self._ctx = ctx
         self._crew = crew
         self._registry = registry
         self._transfers = transfers
-        self._share = share
+        self.share = share
 
     async def observe(
         self, registration: Registration, spec: ObserveSpec, deadline: float
@@ -89,21 +87,22 @@ class Observing:
         if not registration.alive:
             raise Busy("the device registered anew", delivery=Delivery.MAYBE)
         if answer.code >> 5 == 2 and answer.first(OBSERVE) is not None:
-            await self._remember(registration)
+            await remember(self._ctx, registration)
             return response_of(answer, wanted), observed
         self._forget(registration, observed)
         if known is not None:
-            await self._remember(registration)
+            await remember(self._ctx, registration)
         if answer.code >> 5 == 2:
             raise Unsupported(f"the device does not observe {spec.target}", delivery=Delivery.DELIVERED)
         return response_of(answer), observed
 
     async def read_rest(self, registration: Registration, observed: Observed, first: Message) -> Message:
         """The whole of a notification whose first block is there. Raises CallError."""
-        deadline = self._ctx.clock.monotonic() + REST_TIME
-        wanted = operation(_request(observed.spec, deadline, "GET"), registration.root)
-        await self._turn(registration, deadline)
+        # As long for a place as for the blocks: what others are asked takes nothing of their time.
+        await self._turn(registration, self._ctx.clock.monotonic() + REST_TIME)
         try:
+            deadline = self._ctx.clock.monotonic() + REST_TIME
+            wanted = operation(_request(observed.spec, deadline, "GET"), registration.root)
             owner = Owner(registration.address)
             return await self._transfers.rest(
                 registration, wanted.code, wanted.options, b"", first, deadline, owner
@@ -113,23 +112,25 @@ class Observing:
 
     def ended(self, registration: Registration) -> None:
         """The device ended an observation: remember that it did."""
-        self._crew.spawn(self._remember(registration), "remember")
+        self._crew.spawn(remember(self._ctx, registration), "remember")
 
     async def _turn(self, registration: Registration, deadline: float) -> None:
-        """Take a place in what the adapter may ask by itself, then a slot of the device. Raises Busy (NOT_SENT)."""
-        await self._share.take(deadline)
+        """Take a place in what the adapter may ask by itself, then a slot of the device. Raises Busy, and NotConnected
+        for a device that cannot be reached (NOT_SENT)."""
+        await self.share.take(registration.address, deadline)
         try:
             await registration.turn(self._ctx.clock, deadline)
         except BaseException:
-            self._share.give()
+            self.share.give(registration.address)
             raise
 
     def _give_back(self, registration: Registration) -> None:
         """A slot is free that no call of the hub had: tell the hub, if it asked meanwhile."""
-        self._share.give()
+        self.share.give(registration.address)
         registration.done()
-        if registration.asked and registration.free > 0 and not registration.asleep:
-            self.woken(registration)
+        now = self._registry.at(registration.address)  # which may have registered anew, and kept its slots
+        if now is not None and now.asked and now.free > 0 and not now.asleep:
+            self.woken(now)
 
     def woken(self, registration: Registration) -> bool:
         """Have the hub look again at what waits for the device; False where it could not be told."""
@@ -145,7 +146,7 @@ class Observing:
             return
         registration = watched[0]
         self._forget(registration, observed)
-        await self._remember(registration)
+        await remember(self._ctx, registration)
         if registration.alive and not registration.asleep:
             await self._tell(registration, observed)
 
@@ -169,17 +170,9 @@ class Observing:
     async def _ask(
         self, registration: Registration, wanted: Operation, options: Options, deadline: float, token: bytes | None
     ) -> Message:
+        registration.reachable()
         owner = Owner(registration.address)
         return await self._transfers.run(registration, wanted.code, options, b"", deadline, owner, token)
-
-    async def _remember(self, registration: Registration) -> None:
-        if not registration.alive or not isinstance(self._ctx, Remembers):
-            return
-        try:
-            await self._ctx.remember(registration.address, remembered(registration, self._ctx.clock))
-        except HubError as error:
-            # It runs all the same; only a restart before the next Update would have to start it again.
-            log.warning("an observation could not be remembered: %s", error)
 
 
 def _request(spec: ObserveSpec, deadline: float, method: str) -> DeviceRequest:

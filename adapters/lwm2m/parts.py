@@ -15,6 +15,7 @@ from adapters.lwm2m.inbound import Inbound
 from adapters.lwm2m.memory import recalled
 from adapters.lwm2m.notifications import Notifications
 from adapters.lwm2m.observing import Observing
+from adapters.lwm2m.reach import Reach
 from adapters.lwm2m.registrar import Registrar
 from adapters.lwm2m.registration import Registration
 from adapters.lwm2m.registry import Registry
@@ -22,7 +23,7 @@ from adapters.lwm2m.room import Room
 from adapters.lwm2m.sends import Sends
 from adapters.lwm2m.server import Server
 from adapters.lwm2m.settings import LwM2MSettings
-from adapters.lwm2m.share import Share
+from adapters.lwm2m.share import FairShare
 from adapters.lwm2m.transfer import Transfers
 from hub.ports.abilities import Remembers
 from hub.ports.adapter import AdapterContext, NotConnected
@@ -40,22 +41,23 @@ class Parts:
         self.doors = Doors(ctx, settings, endpoint, self._lost)
         self.crew, asked, told = Crew(ctx), Crew(ctx), Crew(ctx)
         self._crews = (self.crew, asked, told)
-        self.registry = Registry(self._taken_over)
+        self.registry = Registry(self._taken_over, shared=settings.shared_address)
         self.room = Room(ctx.clock, settings.total, self._has_room)
         self.exchanges = Exchanges(ctx.clock, self.doors.send, random.random)
         self.transfers = Transfers(ctx.clock, self.exchanges, settings.max_payload)
         self.formats = Formats(ctx.clock, self.transfers)
         # A tenth, and not of the calls' places: when thousands come back at once, so do all their observations.
-        share = Share(ctx.clock, max(1, settings.total // 10))
+        share = FairShare(ctx.clock, max(1, settings.total // 10), settings.inflight)
         self.observing = Observing(ctx, self.crew, self.registry, self.transfers, share)
-        self.registrar = Registrar(ctx, self.crew, self.registry, settings, self._moved)
+        self.reach = Reach(ctx, self.crew, self.registry, settings.asleep_after.total_seconds(), self._moved)
+        self.registrar = Registrar(ctx, self.crew, self.registry, self.reach, settings, self._moved)
         self.notifications = Notifications(
-            ctx, self.crew, self.observing.read_rest, self.registry, self.observing.ended, self.registrar.relocate,
+            ctx, self.crew, self.observing.read_rest, self.registry, self.observing.ended, self.reach.relocate,
             settings.follow_address,
         )
         server = Server(ctx.clock, self.registrar, Sends(ctx, self.registry), settings.max_payload)
         self.inbound = Inbound(
-            ctx, asked, told, self.registry, self.registrar, self.exchanges, self.notifications, server,
+            ctx, asked, told, self.registry, self.reach, self.exchanges, self.notifications, server,
             self.doors.send, self.doors.identity,
         )
 
@@ -77,11 +79,12 @@ class Parts:
             self.registry.add(registration)
             self.registrar.watch(registration)
         if known:
-            self.crew.spawn(self.registrar.tell_asleep(), "asleep after the start")
+            self.crew.spawn(self.reach.tell_asleep(), "asleep after the start")
 
     async def stop(self) -> None:
         """End every task and timer."""
         self.registrar.stop()
+        self.reach.stop()
         for registration in self.registry:
             registration.end()
         self.room.stop()
@@ -89,8 +92,8 @@ class Parts:
             await crew.stop()
         self.registry.clear()
 
-    def _taken_over(self, registration: Registration, by: Registration) -> None:
-        self.registrar.taken_over(registration, by)
+    def _taken_over(self, registration: Registration) -> None:
+        self.reach.taken_over(registration)
 
     def _has_room(self, device: str) -> bool:
         """There is room for a call to a device that was refused one; False if the hub could not be told so."""
@@ -113,4 +116,4 @@ class Parts:
         registration = self.registry.from_peer(peer)
         if registration is not None:
             self._moved(registration)
-            self.registrar.unreachable(registration)
+            self.reach.unreachable(registration)

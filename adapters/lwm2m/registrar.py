@@ -1,4 +1,4 @@
-"""Devices that come, stay and go: Register, Update and Deregister (LwM2M 1.0 to 1.2), expiry and sleep.
+"""Devices that come, stay and go: Register, Update and Deregister (LwM2M 1.0 to 1.2), and expiry.
 
 Nothing is answered before the hub holds it, and what happens to one device happens in order.
 """
@@ -6,10 +6,8 @@ Nothing is answered before the hub holds it, and what happens to one device happ
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-
-import anyio.lowlevel
 
 from adapters.lwm2m import codec
 from adapters.lwm2m.announced import Announced, OtherVersion, Senseless, announced, grace, renewed
@@ -18,8 +16,10 @@ from adapters.lwm2m.crew import Crew
 from adapters.lwm2m.exchange import EXCHANGE_LIFETIME, Peer
 from adapters.lwm2m.generations import Generations
 from adapters.lwm2m.memory import remembered
+from adapters.lwm2m.mids import Mids
 from adapters.lwm2m.option import LOCATION_PATH, MAX_AGE, uint
 from adapters.lwm2m.queues import Queues
+from adapters.lwm2m.reach import Reach
 from adapters.lwm2m.registration import Registration, Terms
 from adapters.lwm2m.registry import Registry
 from adapters.lwm2m.settings import LwM2MSettings
@@ -29,7 +29,6 @@ from hub.model.errors import HubError, NotTaken, UnknownDevice
 from hub.ports.adapter import AdapterContext, Admission, AdmissionRefused, DeviceEvent, EventKind
 
 MOST_DEPARTED = 16_384
-AT_ONCE = 100
 
 log = logging.getLogger("hub.adapter.lwm2m")
 
@@ -48,9 +47,10 @@ class Registrar:
     """Keeps the registrations of one hub. `moved` is told of every one that is no longer where it was."""
 
     def __init__(
-        self, ctx: AdapterContext, crew: Crew, registry: Registry, settings: LwM2MSettings,
+        self, ctx: AdapterContext, crew: Crew, registry: Registry, reach: Reach, settings: LwM2MSettings,
         moved: Callable[[Registration], None],
     ) -> None:
+        self._reach = reach
         self._moved = moved
         self._ctx = ctx
         self._crew = crew
@@ -65,14 +65,13 @@ class Registrar:
             for _ in range(2)
         )
         self.expiries: Wheel[Registration] = Wheel(ctx.clock, self._expiry)
-        self.naps: Wheel[Registration] = Wheel(ctx.clock, self._nap)
-        self._used: Generations[str, tuple[int, float, int]] = Generations(EXCHANGE_LIFETIME, MOST_DEPARTED)
+        # Which message ids were used of late, by device, and by place where devices share theirs.
+        self._used: Generations[str | Peer, Mids] = Generations(EXCHANGE_LIFETIME, MOST_DEPARTED)
         self.refused = 0
 
     def stop(self) -> None:
         """Let nobody expire any more."""
         self.expiries.stop()
-        self.naps.stop()
 
     # -- /rd ------------------------------------------------------------------------------------
 
@@ -122,10 +121,16 @@ class Registrar:
         }
         # In place before the hub hears of it, because the hub acts on it at once; held until the device knows.
         registration.held = True
-        self._forget(older, moved=older is not None and older.peer != peer)
-        registration.mids = self._used.pop(registration.address) or registration.mids
-        if older is not None and older.peer == peer and older.beside is not older:
-            registration.stand_beside(older)
+        stays = older is not None and older.peer == peer
+        active: Mapping[str, bool] = {}
+        back: Registration | None = None
+        if older is not None:
+            active = {target: observed.active for target, observed in older.observations.items()}
+            if stays:
+                registration.slots = older.slots  # it is still asked what it was asked
+        self._forget(older, moved=not stays)
+        there = self._used.get(peer) if self._settings.shared_address else None
+        registration.mids = there or self._used.pop(registration.address) or registration.mids
         taken = False
         try:
             self._registry.add(registration)
@@ -139,13 +144,28 @@ class Registrar:
             return Reply(codec.FORBIDDEN)
         except HubError as error:
             log.warning("a registration could not be taken: %s", error)
+            back = older if registration.alive else None
             return Reply(codec.SERVICE_UNAVAILABLE, ((MAX_AGE, uint(30)),))
         finally:
             if not taken:
-                self._forget(registration, moved=True)
+                self._forget(registration, moved=back is None or not stays)
+                if back is not None:
+                    self._put_back(back, active)
+        if registration.displaced:
+            self._reach.keep(registration)
         self.watch(registration)
         location: Options = [(LOCATION_PATH, b"rd"), (LOCATION_PATH, registration.location.encode())]
         return Reply(codec.CREATED, tuple(location), awake=registration)
+
+    def _put_back(self, registration: Registration, active: Mapping[str, bool]) -> None:
+        """The registration that was to be replaced goes on, because the hub could not take in the new one."""
+        registration.revive(active)
+        there = self._registry.from_peer(registration.peer)
+        registration.displaced = registration.displaced or (there is not None and not self._settings.shared_address)
+        self._registry.add(registration)
+        self.watch(registration)
+        if registration.displaced:
+            self._reach.taken_over(registration)
 
     async def update(
         self, location: str, query: list[tuple[str, str]], body: bytes, peer: Peer, identity: str | None
@@ -164,7 +184,7 @@ class Registrar:
             now = registration.heard = self._ctx.clock.monotonic()
             if registration.peer != peer:
                 # The location is a secret of the device: whoever knows it says where it is.
-                self.relocate(registration, peer)
+                self._reach.relocate(registration, peer)
             elif self._registry.from_peer(peer) is not registration:
                 self._registry.move(registration, peer)  # back from where another one was meanwhile
             before, taken = registration.terms, False
@@ -183,8 +203,10 @@ class Registrar:
             finally:
                 if not taken:
                     registration.terms, registration.held = before, False
-                    registration.wake()
+                    registration.slots.wake()
             self.watch(registration)
+            if registration.displaced:
+                self._reach.keep(registration)
             return Reply(codec.CHANGED, awake=registration)
 
     async def deregister(self, location: str, identity: str | None) -> Reply:
@@ -214,8 +236,11 @@ class Registrar:
         if registration is None or not self._registry.remove(registration):
             return
         self.expiries.discard(registration.expiry, registration)
-        self.naps.discard(registration.nap, registration)
-        self._used.put(registration.address, registration.mids, self._ctx.clock.monotonic())
+        self._reach.forget(registration)
+        now = self._ctx.clock.monotonic()
+        self._used.put(registration.address, registration.mids, now)
+        if self._settings.shared_address:
+            self._used.put(registration.peer, registration.mids, now)
         if moved:
             self._moved(registration)
 
@@ -239,51 +264,13 @@ class Registrar:
             verdict = await self._ctx.admit("open" if self._settings.open else "name", name, None)
         return verdict if isinstance(verdict, Admission) else None
 
-    # -- where they are -------------------------------------------------------------------------
-
-    def relocate(self, registration: Registration, peer: Peer) -> None:
-        """The device is somewhere else now: where it was, nobody answers what was asked there."""
-        self._moved(registration)
-        self._registry.move(registration, peer)
-
-    def taken_over(self, registration: Registration, by: Registration) -> None:
-        """Another device is heard from its place: nothing is sent there for this one until it says where it is."""
-        if self._settings.shared_address:
-            by.stand_beside(registration)
-        else:
-            self._moved(registration)
-            self.unreachable(registration)
-
-    async def tell_asleep(self) -> None:
-        """After a start: tell the hub, which believes what was true before it, of those who cannot be reached."""
-        for number, registration in enumerate(self._registry):
-            if registration.asleep and registration.alive:
-                try:
-                    await self._ctx.accept(
-                        DeviceEvent(EventKind.ASLEEP, registration.address, self._ctx.clock.monotonic())
-                    )
-                except HubError as error:
-                    log.info("a device that sleeps could not be told of: %s", error)
-                now = self._registry.at(registration.address)
-                if now is not None and not now.asleep:
-                    # It was heard from while this was told: the hub is told so after it.
-                    self._ctx.emit(DeviceEvent(EventKind.AWAKE, now.address, self._ctx.clock.monotonic()))
-            if number % AT_ONCE == AT_ONCE - 1:
-                await anyio.lowlevel.checkpoint()
-
     # -- time -----------------------------------------------------------------------------------
 
     def watch(self, registration: Registration) -> None:
         """Have a registration expire, and sleep, when its time comes."""
         self.expiries.discard(registration.expiry, registration)
         registration.expiry = self.expiries.add(registration.expires, registration)
-        self._watch_sleep(registration)
-
-    def _watch_sleep(self, registration: Registration) -> None:
-        self.naps.discard(registration.nap, registration)
-        if registration.queue and not registration.asleep:
-            due = registration.heard + self._settings.asleep_after.total_seconds()
-            registration.nap = self.naps.add(due, registration)
+        self._reach.watch(registration)
 
     def _expiry(self, registration: Registration) -> None:
         self._crew.spawn(self._expire(registration), "expire")
@@ -302,39 +289,3 @@ class Registrar:
                 registration.expiry = self.expiries.add(now + 10, registration)
                 return
             self._forget(registration, moved=True)
-
-    def _nap(self, registration: Registration) -> None:
-        # Not every message moves the place in the wheel; one look per nap does.
-        if registration.heard + self._settings.asleep_after.total_seconds() > self._ctx.clock.monotonic():
-            self._watch_sleep(registration)
-        else:
-            self.fell_asleep(registration)
-
-    def fell_asleep(self, registration: Registration) -> None:
-        """A device in queue mode does not listen any more, until it says something."""
-        if registration.queue:
-            self.unreachable(registration)
-
-    def unreachable(self, registration: Registration) -> None:
-        """Nothing can be sent to the device until it says something."""
-        if not registration.asleep and registration.alive:
-            registration.asleep = True
-            self._ctx.emit(DeviceEvent(EventKind.ASLEEP, registration.address, self._ctx.clock.monotonic()))
-
-    def heard(self, registration: Registration) -> None:
-        """A message came from the device."""
-        registration.heard = self._ctx.clock.monotonic()
-        if registration.asleep and not registration.held:
-            self.awake(registration)
-
-    def awake(self, registration: Registration) -> None:
-        """The device listens: from now on, or it does so again."""
-        slept, asked = registration.asleep, registration.asked
-        registration.held = registration.asleep = registration.asked = False
-        if not registration.alive:
-            return
-        if slept:
-            self._watch_sleep(registration)
-        if slept or asked:
-            self._ctx.emit(DeviceEvent(EventKind.AWAKE, registration.address, self._ctx.clock.monotonic()))
-        registration.wake()

@@ -8,20 +8,18 @@ from collections.abc import Callable, Iterator
 
 from adapters.lwm2m.exchange import Peer
 from adapters.lwm2m.observe import Observed
+from adapters.lwm2m.places import Places
 from adapters.lwm2m.registration import Registration
 
 
 class Registry:
-    """The live registrations and their observations. A device has at most one.
+    """The live registrations and their observations. A device has at most one. `shared` and `taken_over` are those of
+    `Places`."""
 
-    `taken_over` is told of a registration from whose place another one is heard now, and of that one.
-    """
-
-    def __init__(self, taken_over: Callable[[Registration, Registration], None]) -> None:
-        self._taken_over = taken_over
+    def __init__(self, taken_over: Callable[[Registration], None], *, shared: bool = False) -> None:
+        self._places = Places(shared, taken_over)
         self._by_address: dict[str, Registration] = {}
         self._by_location: dict[str, Registration] = {}
-        self._by_peer: dict[Peer, Registration] = {}
         self._by_identity: dict[str, Registration] = {}
         self._watched: dict[bytes, tuple[Registration, Observed]] = {}
 
@@ -41,7 +39,11 @@ class Registry:
 
     def from_peer(self, peer: Peer) -> Registration | None:
         """The registration that messages from there belong to: the latest one made from there."""
-        return self._by_peer.get(peer)
+        return self._places.latest(peer)
+
+    def several_at(self, peer: Peer) -> bool:
+        """Whether messages from there may be those of several registrations."""
+        return self._places.several(peer)
 
     def of_identity(self, identity: str) -> Registration | None:
         """The registration of whoever proved to be this, wherever he is now."""
@@ -52,13 +54,14 @@ class Registry:
         return secrets.token_urlsafe(8)
 
     def add(self, registration: Registration) -> None:
-        """Put one in; an older one of the device goes, with its observations."""
+        """Put one in, at its place unless it lost that; an older one of the device goes, with its observations."""
         older = self._by_address.get(registration.address)
         if older is not None:
             self.remove(older)
         self._by_address[registration.address] = registration
         self._by_location[registration.location] = registration
-        self._settle(registration)
+        if not registration.displaced:
+            self._places.settle(registration)
         if registration.identity is not None:
             self._by_identity[registration.identity] = registration
         for observed in registration.observations.values():
@@ -70,11 +73,7 @@ class Registry:
             return False
         if self._by_address.get(registration.address) is registration:
             del self._by_address[registration.address]
-        if self._by_peer.get(registration.peer) is registration:
-            del self._by_peer[registration.peer]
-            beside = registration.beside
-            if beside is not registration and beside.alive and beside.peer == registration.peer:
-                self._by_peer[registration.peer] = beside
+        self._places.leave(registration)
         if registration.identity is not None and self._by_identity.get(registration.identity) is registration:
             del self._by_identity[registration.identity]
         for observed in registration.observations.values():
@@ -83,17 +82,10 @@ class Registry:
         return True
 
     def move(self, registration: Registration, peer: Peer) -> None:
-        """The device is somewhere else now."""
-        if self._by_peer.get(registration.peer) is registration:
-            del self._by_peer[registration.peer]
+        """The device is there now, by its own word."""
+        self._places.leave(registration)
         registration.peer = peer
-        self._settle(registration)
-
-    def _settle(self, registration: Registration) -> None:
-        before = self._by_peer.get(registration.peer)
-        self._by_peer[registration.peer] = registration
-        if before is not None and before is not registration:
-            self._taken_over(before, registration)
+        self._places.settle(registration)
 
     def watched(self, token: bytes) -> tuple[Registration, Observed] | None:
         """The observation that a token belongs to."""

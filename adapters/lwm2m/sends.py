@@ -16,7 +16,7 @@ from adapters.lwm2m.registration import Registration
 from adapters.lwm2m.registry import Registry
 from adapters.lwm2m.senml import Reading
 from adapters.lwm2m.translate import as_text, readings
-from hub.model.errors import HubError
+from hub.model.errors import HubError, UnknownDevice
 from hub.ports.adapter import AdapterContext, DeviceEvent, EventKind
 
 MOST_VALUES = 1000
@@ -40,6 +40,8 @@ class Sends:
         registration = self._registry.from_peer(peer)
         if registration is None or registration.identity != identity:
             return Reply(codec.NOT_FOUND)
+        if self._registry.several_at(peer):
+            return Reply(codec.FORBIDDEN, payload=b"several devices are here, and a Send does not say whose it is")
         if form not in _FORMATS:
             return Reply(codec.UNSUPPORTED_FORMAT)
         try:
@@ -48,15 +50,19 @@ class Sends:
             return Reply(codec.BAD_REQUEST, payload=str(error)[:100].encode("utf-8", "replace"))
         if len(events) > MOST_VALUES:
             return Reply(codec.REQUEST_ENTITY_TOO_LARGE)
-        failed = False
+        failed = unknown = False
         try:
             # Begun in the order of the device and so stored in it, but waited for together: one commit, not many.
             async with anyio.create_task_group() as group:
                 for event in events:
                     group.start_soon(self._ctx.accept, event)
+        except* UnknownDevice:
+            unknown = True
         except* HubError as errors:
             failed = True
             log.warning("what a device sent could not be taken: %s", errors.exceptions[0])
+        if unknown:
+            return Reply(codec.NOT_FOUND)  # it registers, and is judged anew
         return Reply(codec.SERVICE_UNAVAILABLE, ((MAX_AGE, uint(30)),)) if failed else Reply(codec.CHANGED)
 
     def _events(self, registration: Registration, values: Iterable[Reading]) -> list[DeviceEvent]:
@@ -74,7 +80,10 @@ class Sends:
             events.append(
                 DeviceEvent(
                     EventKind.NOTIFICATION, registration.address, now, target=target, payload=payload,
-                    content_type=media, attrs={"observed": False, "max_age": None, "time": value.time},
+                    content_type=media, attrs={
+                        "observed": False, "max_age": None, "time": value.time,
+                        "proved": registration.identity is not None,
+                    },
                 )
             )
         return events

@@ -57,7 +57,8 @@ class Transfers:
     ) -> Message:
         """The device's answer with its whole payload. `token` is that of the first message.
 
-        Raises what `Exchanges.ask` raises; Unreachable when the answer kept changing; TooLarge (DELIVERED).
+        Raises what `Registration.next_mid` and `Exchanges.ask` raise; Unreachable when the answer kept changing;
+        TooLarge (DELIVERED).
         """
         if len(payload) <= _SMALL:
             # Most requests and answers are one message each: nothing between them and the exchange.
@@ -104,7 +105,8 @@ class Transfers:
                 return whole
             if not restart or code not in READING:
                 break
-            first = await self._ask(to, code, kept, payload if repeat else b"", deadline, owner)
+            again = payload if repeat else b""
+            first = await self._ask(to, code, kept, again, deadline, owner, Delivery.DELIVERED)
             block = _block(first, BLOCK2)
             if block is None or not block.more:
                 return first
@@ -125,7 +127,7 @@ class Transfers:
             if number > MAX_NUMBER:
                 raise TooLarge("the answer is too large", delivery=Delivery.DELIVERED)
             wanted = [*options, (BLOCK2, Block(number, False, exponent).encode())]
-            answer = await self._ask(to, code, wanted, payload, deadline, owner)
+            answer = await self._ask(to, code, wanted, payload, deadline, owner, Delivery.DELIVERED)
             if answer.code >> 5 != 2:
                 return None if answer.code == codec.REQUEST_ENTITY_INCOMPLETE else answer
             block = _block(answer, BLOCK2)
@@ -153,7 +155,8 @@ class Transfers:
             sent = [*options, (BLOCK1, block.encode())]
             if at == 0:
                 sent.append((SIZE1, uint(len(payload))))
-            answer = await self._ask(to, code, sent, chunk, deadline, owner)
+            known = Delivery.MAYBE if at else Delivery.NOT_SENT
+            answer = await self._ask(to, code, sent, chunk, deadline, owner, known)
             told = _block(answer, BLOCK1)
             if answer.code in _AGAIN and not restarted:
                 offered = told is not None and told.exponent < exponent
@@ -169,9 +172,10 @@ class Transfers:
 
     async def _ask(
         self, to: Registration, code: int, options: Sequence[tuple[int, bytes]], payload: bytes, deadline: float,
-        owner: Owner,
+        owner: Owner, known: Delivery,
     ) -> Message:
-        mid = to.next_mid(self._clock.monotonic())
+        """One message of several; `known` is what is known of the request before it."""
+        mid = to.next_mid(self._clock.monotonic(), known)
         message = Message(CON, code, mid, self._tokens.next(), options, payload)
         return await self._exchanges.ask(message, to.peer, deadline, owner)
 

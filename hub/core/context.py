@@ -159,8 +159,11 @@ class Context:
         kept = {}
         for record in self._hub.directory.records(Kind.MEMORY):
             device = self._hub.directory.device(record.account, record.id.partition("/")[2])
-            if device is not None and device.adapter == self.name and device.registration is Registration.REGISTERED:
-                kept[device.address] = bytes(record.body["memory"])
+            memory = bytes(record.body["memory"])
+            if device is None or device.adapter != self.name or not memory:
+                continue
+            if device.registration is Registration.REGISTERED:
+                kept[device.address] = memory
         return kept
 
     def psk(self, identity: str) -> bytes | None:

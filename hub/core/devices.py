@@ -158,6 +158,11 @@ class Devices:
             _discard(self._names, (device.account, device.name), device.id)
 
 
+def known_by(device: Device) -> tuple[str, str, str | None]:
+    """What its adapter knows a device by: where it is found, and the identity that it proves."""
+    return device.adapter, device.address, device.aliases.get("psk-identity")
+
+
 def _enabled(device: Device | None) -> Device | None:
     return None if device is None or device.disabled else device
 

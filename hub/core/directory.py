@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from hub.core.devices import Devices
+from hub.core.devices import Devices, known_by
 from hub.core.limits import Limits
 from hub.core.records import account_of, application_of, device_of, memory_record, record_of
 from hub.core.writes import Writes
@@ -46,7 +46,7 @@ class Directory:
         self._followers: dict[Kind, list[Changed]] = {}
         self._arriving: Counter[str] = Counter()
         self.on_left: Callable[[Device], None] = _nobody
-        """Told of a device, as it was, that is no longer to be found where it was: deleted, disabled or moved."""
+        """Told of a device, as it was, that is deleted, disabled, moved or known by another PSK identity now."""
 
     async def load(self) -> None:
         """Read every record from the store; to be called once, before anything else. Raises Damaged, StorageFailed."""
@@ -244,6 +244,8 @@ class Directory:
             records = [record_of(device, 0)]
             if secret is not None:
                 records.append(Record(Kind.CREDENTIAL, key, account, {"kind": "secret"}, secret=secret))
+            if before is not None and known_by(before) != known_by(device) and self.record(Kind.MEMORY, key):
+                memory = b""  # what was kept says who it was, and where
             if memory is not None:
                 records.append(memory_record(device, memory))
             held = self._devices.hold(device)
@@ -278,8 +280,7 @@ class Directory:
         try:
             stored = await self._store.put(current, drafts, accounts or {})
         except RevisionConflict:
-            # Nothing in this process writes past this line of waiters, so memory was wrong. Look again: the
-            # next try shall be an honest one.
+            # Nothing in this process writes past this line of waiters, so memory was wrong: look again.
             for record in current:
                 await self._look_again(record.kind, record.id)
             raise
@@ -339,7 +340,7 @@ class Directory:
             if before is not None and now is not None and now is not before:
                 device = replace(device, presence=now.presence, last_seen=now.last_seen)
             self._devices.place(device)
-            moved = now is not None and (now.adapter, now.address) != (device.adapter, device.address)
+            moved = now is not None and known_by(now) != known_by(device)
             if now is not None and not now.disabled and (moved or device.disabled):
                 self.on_left(now)
         else:
@@ -365,5 +366,4 @@ def _nobody(device: Device) -> None:
 
 
 def _owner(record_id: str) -> tuple[str, str]:
-    account, _, id = record_id.partition("/")
-    return account, id
+    return record_id.partition("/")[0], record_id.partition("/")[2]

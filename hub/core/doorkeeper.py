@@ -120,15 +120,15 @@ class Doorkeeper(abc.ABC):
         device = self._named(identity, adapter)
         if device is None:
             return AdmissionRefused("no such device")
-        if PSK_IDENTITY in device.aliases:
-            return AdmissionRefused("the device has a key, so its name alone does not let it in")
+        if self._proves(device):
+            return AdmissionRefused("the device has a key or a secret, so its name alone does not let it in")
         return self.fits(device, adapter)
 
     def _by_any_name(self, identity: str, proof: str | bytes | None, adapter: str) -> Device | AdmissionRefused:
         """A known device where names are enough for it, one that came by this name before, or a new one."""
         home = self.homes.get(adapter)
         if self._has_key(identity, adapter, home):
-            return AdmissionRefused("the device has a key, so its name alone does not let it in")
+            return AdmissionRefused("the device has a key or a secret, so its name alone does not let it in")
         known = self._named(identity, adapter) if adapter in self.open_to_names else None
         # Whoever came so before is found by his address, which is this name.
         known = known or self._directory.at(adapter, identity)
@@ -163,9 +163,12 @@ class Doorkeeper(abc.ABC):
             *self._directory.everywhere(name),
             None if home is None else self._directory.by_name(home, name),
         ]
-        return any(
-            device is not None and device.adapter == adapter and PSK_IDENTITY in device.aliases for device in meant
-        )
+        return any(device is not None and device.adapter == adapter and self._proves(device) for device in meant)
+
+    def _proves(self, device: Device) -> bool:
+        """Whether the device has anything to prove who it is by, or will be given it: an identity, a secret."""
+        credential = self._directory.record(Kind.CREDENTIAL, f"{device.account}/{device.id}")
+        return PSK_IDENTITY in device.aliases or (credential is not None and bool(credential.secret))
 
 
 def _as_text(proof: str | bytes | None) -> str:

@@ -146,6 +146,8 @@ class Hub:
         now = self.directory.held_device(device.account, device.id)
         if now is not None and (now.adapter, now.address) != (device.adapter, device.address):
             self.presence.moved(device)
+        elif now is not None and not now.disabled:
+            self.presence.doubted(now)
 
     def _committed(self, events: Sequence[Event]) -> None:
         self.stats.events += len(events)

@@ -286,6 +286,10 @@ class PresenceBook:
         self._dispatch.cache.drop((device.adapter, device.address))
         self._dispatch.remove_device(device)
 
+    def doubted(self, device: Device) -> None:
+        """A device proves who it is by another key from now on: it is away until it has."""
+        self._seen(device, Presence.OFFLINE)
+
     def _tell(self, device: Device, kind: EventKind, body: dict[str, Any]) -> list[EventDraft]:
         return [
             EventDraft(f"{application.id}/{DEFAULT}", kind, body)

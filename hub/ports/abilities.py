@@ -111,7 +111,8 @@ class Recovers(Protocol):
 
 @runtime_checkable
 class Expels(Protocol):
-    """Optional: sends away a device that the hub no longer has at this address (deleted, disabled, moved)."""
+    """Optional: sends away a device that the hub no longer has at this address (deleted, disabled, moved), or no
+    longer takes for who it was (another PSK identity)."""
 
     def expel(self, device: str) -> None:
         """End its connection and forget its registration, without a report; harmless when it is not there. It may

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from hub.core.access import KEY_FORM
 from hub.core.control_channels import CHANNEL_ID
@@ -176,20 +177,44 @@ def _devices(wrong: list[str], settings: Settings, environ: Mapping[str, str]) -
             wrong.append(f"{path}: the account has this device already (devices.{ids[device.account, id]})")
         elif addresses.setdefault(place, key) != key:
             wrong.append(f"{path}.address: is also that of devices.{addresses[place]}")
-        _try(wrong, device_secret, settings, key, environ)
+        secret = _try(wrong, device_secret, settings, key, environ)
+        kind = settings.adapters.get(device.adapter, {}).get("kind")
+        if secret is not None and kind == "lwm2m" and "psk-identity" not in device.aliases:
+            wrong.append(f"{path}.secret: is of no use without aliases.psk-identity, under which the device shows it")
         if device.schema:
             _known(wrong, f"{path}.schema", "schemas", device.schema, settings.schemas)
 
 
 def _clients(wrong: list[str], settings: Settings) -> None:
     """A broker lets one client of a name in at a time: two would send each other away for ever."""
-    names: dict[tuple[str, str], str] = {}
+    names: dict[tuple[str, int, str], str] = {}
     for id, adapter in settings.adapters.items():
-        url, client = adapter.get("url"), adapter.get("client_id")
-        if adapter.get("kind") == "mqtt-broker" and isinstance(url, str) and isinstance(client, str) and client:
-            other = names.setdefault((url.rstrip("/").lower(), client), id)
-            if other != id:
-                wrong.append(f"adapters.{id}.client_id: is also that of adapters.{other}, at the same broker")
+        client, place = adapter.get("client_id"), _broker(adapter.get("url", "mqtt://127.0.0.1"))
+        if adapter.get("kind") != "mqtt-broker" or place is None or not isinstance(client, str) or not client:
+            continue
+        # The second connection is the one for what devices tell.
+        tells = adapter.get("telemetry") or adapter.get("speak") == "enos"
+        mine = [client, f"{client}-intake"] if tells else [client]
+        taken = [(name, names[*place, name]) for name in mine if (*place, name) in names]
+        if taken:
+            name, other = taken[0]
+            same = name == client == settings.adapters[other]["client_id"]
+            what = "is also that of" if same else f"one of its connections would have the name {name}, as one of"
+            wrong.append(f"adapters.{id}.client_id: {what} adapters.{other}, at the same broker")
+        for name in mine:
+            names.setdefault((*place, name), id)
+
+
+def _broker(url: Any) -> tuple[str, int] | None:
+    """Host and port of a broker; None for what the adapter will not take as a url."""
+    try:
+        parts = urlsplit(url) if isinstance(url, str) else None
+        if parts is None or not parts.hostname:
+            return None
+        host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname
+        return host, parts.port or (8883 if parts.scheme == "mqtts" else 1883)
+    except ValueError:
+        return None
 
 
 def _upstreams(wrong: list[str], settings: Settings, id: str, adapter: Mapping[str, Any]) -> None:

@@ -196,6 +196,24 @@ async def test_a_device_that_is_deleted_is_told_so_at_its_next_word_and_may_regi
     assert after["status"] == 200, after
 
 
+async def test_a_device_that_is_given_a_key_is_not_called_any_more_where_it_came_without_one(served: Served) -> None:
+    ask = served.hub.ask
+    with served.device("later") as device:
+        await device.register()
+        put = {"adapter": "lwm2m", "address": "later", "aliases": {"psk-identity": "later-id"}}
+        await asyncio.to_thread(ask, "PUT", "v1/devices/later", put)
+        body = {"method": "POST", "uri": "/3/0/4"}
+        told = await asyncio.to_thread(ask, "POST", "v1/devices/later/calls", body, None, Prefer="wait=1")
+        with pytest.raises(Refused) as refused:
+            await device.update()
+        with pytest.raises(Refused):
+            await device.register()
+
+        assert ("status" in told, device.received) == (False, 0), told  # it waits for whoever proves to be the device
+        assert refused.value.reply.code == codec.NOT_FOUND
+        assert await served.presence("later") == "offline"
+
+
 @pytest.mark.parametrize("name", ["meter8", "acme/meter8", "meter9", "urn:meter:9", "the-identity", "Meter 9", "a/b"])
 async def test_where_everybody_is_let_in_nobody_is_taken_for_a_device_with_a_key(served: Served, name: str) -> None:
     with served.device(name) as device:

@@ -46,6 +46,16 @@ async def test_a_device_with_a_key_is_not_let_in_by_any_of_its_names(core: Core,
         await directory.delete_device(known)
 
 
+@pytest.mark.parametrize("kind", ["open", "name"])
+async def test_a_device_with_a_secret_is_not_let_in_by_its_name_alone(core: Core, access: Access, kind: str) -> None:
+    access.open_to_names = frozenset({"udp"})
+    for id, secret in (("plain", None), ("secret", b"something")):
+        await core.hub.directory.put_device(Device(id, "acme", "udp", ""), secret=secret)
+
+    assert isinstance(access.admit(kind, "plain", None, "udp"), Admission)
+    assert isinstance(access.admit(kind, "secret", None, "udp"), AdmissionRefused)
+
+
 async def test_an_unknown_name_is_let_in_where_everybody_is(access: Access) -> None:
     assert access.admit("open", "new", None, "udp") == Admission("new", "acme", "new")
 
@@ -81,6 +91,20 @@ async def test_without_an_account_to_take_it_into_no_unknown_name_is_let_in(acce
     access.homes = {}
 
     assert isinstance(access.admit("open", "new", None, "udp"), AdmissionRefused)
+
+
+async def test_a_value_that_nobody_proved_is_none_of_a_device_with_a_key(core: Core) -> None:
+    lamp, ctx = core.hub.directory.device("acme", "lamp"), core.adapter.ctx
+    assert lamp is not None and ctx is not None
+    await core.hub.directory.put_device(replace(lamp, aliases=KEYED))
+
+    def value(proved: bool) -> DeviceEvent:
+        attrs = {"observed": False, "max_age": None, "proved": proved}
+        return DeviceEvent(EventKind.NOTIFICATION, lamp.address, core.clock.monotonic(), "/1", b"1", attrs=attrs)
+
+    with pytest.raises(UnknownDevice):
+        await ctx.accept(value(False))
+    await ctx.accept(value(True))
 
 
 @pytest.mark.parametrize("kind", [EventKind.REGISTERED, EventKind.UPDATED])

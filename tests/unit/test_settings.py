@@ -159,6 +159,13 @@ def test_a_secret_that_is_not_there_is_told(form: str, told: str) -> None:
     assert lines[0].startswith(told)
 
 
+def test_a_secret_that_an_lwm2m_device_can_show_to_nobody_is_told() -> None:
+    text = WHOLE.replace('"websocket"', '"lwm2m"') + 'secret = "something"\n'
+
+    load(None, {}, text=text + 'aliases = { "psk-identity" = "lamp" }\n')
+    assert [line.partition(": ")[0] for line in mistakes(text)] == ["devices.lamp.secret"]
+
+
 def test_files_of_secrets_that_others_can_read_are_named_wherever_they_are_named(tmp_path: Path) -> None:
     for name, mode in (("open", 0o644), ("group", 0o640), ("mine", 0o600), ("seal", 0o644)):
         (tmp_path / name).write_text("ak_0123456789")

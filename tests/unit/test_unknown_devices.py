@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from hub.model.device import Presence
 from hub.model.errors import NotTaken, UnknownDevice
+from hub.ports.abilities import Remembers
 from hub.ports.adapter import DeviceEvent, EventKind
 from tests.core_rig import Core, ScriptedAdapter, running_core
 
@@ -65,14 +67,31 @@ async def test_an_event_of_a_deleted_device_may_not_be_acknowledged(core: Core) 
         await core.adapter.ctx.accept(event(core, EventKind.NOTIFICATION, "lamp"))
 
 
-async def test_the_adapter_sends_away_devices_that_are_deleted_disabled_or_moved(core: Core) -> None:
+async def test_the_adapter_sends_away_devices_that_are_deleted_disabled_moved_or_given_another_key(core: Core) -> None:
     directory, expelled = core.hub.directory, list[str]()
     core.hub.adapters["scripted"] = Expelling(expelled)
-    devices = [await core.device(id) for id in ("deleted", "disabled", "moved", "renamed")]
+    devices = [await core.device(id) for id in ("deleted", "disabled", "moved", "renamed", "keyed")]
 
     await core.hub.presence.remove(devices[0])
     await directory.put_device(replace(devices[1], disabled=True))
     await directory.put_device(replace(devices[2], address="acme/elsewhere"))
     await directory.put_device(replace(devices[3], name="blue"))
+    for identity in ("first", "first", "second"):
+        await directory.put_device(replace(devices[4], aliases={"psk-identity": identity}))
 
-    assert expelled == ["deleted", "disabled", "moved"]
+    assert expelled == ["deleted", "disabled", "moved", "keyed", "keyed"]
+    assert [directory.device("acme", id).presence for id in ("renamed", "keyed")] == [  # type: ignore[union-attr]
+        Presence.ONLINE, Presence.OFFLINE,
+    ]
+
+
+async def test_what_was_kept_of_a_device_is_forgotten_when_it_is_given_a_key(core: Core) -> None:
+    ctx = core.adapter.ctx
+    assert isinstance(ctx, Remembers)
+    for id in ("keyed", "renamed"):
+        device = await core.device(id)
+        await ctx.remember(id, b"how it came")
+        more = {"aliases": {"psk-identity": "k"}} if id == "keyed" else {"name": "blue"}
+        await core.hub.directory.put_device(replace(device, **more))
+
+    assert dict(ctx.memories()) == {"renamed": b"how it came"}

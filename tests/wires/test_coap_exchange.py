@@ -11,9 +11,10 @@ from adapters.lwm2m import codec
 from adapters.lwm2m.codec import ACK, CON, EMPTY, GET, NON, RST, Message, decode, encode
 from adapters.lwm2m.exchange import Exchanges, Owner, Reset
 from adapters.lwm2m.generations import Generations
+from adapters.lwm2m.mids import MIDS_PER_LIFETIME
 from adapters.lwm2m.observe import is_newer
 from adapters.lwm2m.option import OBSERVE, URI_PATH
-from adapters.lwm2m.registration import MIDS_PER_LIFETIME, Registration
+from adapters.lwm2m.registration import Registration
 from adapters.lwm2m.throttle import MOST_NAMES, Throttle
 from hub.ports.adapter import Busy, CallError, Delivery, DeviceTimeout
 from tests.clock import ManualClock

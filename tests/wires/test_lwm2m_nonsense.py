@@ -8,7 +8,7 @@ from adapters.lwm2m import codec
 from adapters.lwm2m.double import Refused
 from hub.model.device import Presence
 from hub.model.errors import HubError, NotTaken, UnknownDevice
-from hub.ports.adapter import DeviceEvent, EventKind
+from hub.ports.adapter import DeviceEvent, EventKind, ObserveSpec
 from tests.wires.lwm2m_field import field
 
 pytestmark = pytest.mark.anyio
@@ -81,10 +81,14 @@ async def test_what_the_hub_will_never_take_is_not_asked_for_again(refusal: type
             await f.double().register()
 
 
-async def test_a_registration_says_that_nobody_proved_it() -> None:
+async def test_registrations_and_values_say_that_nobody_proved_them() -> None:
     async with field() as f:
-        await f.device()
-        assert f.ctx.events[0].attrs["proved"] is False
+        double = await f.device()
+        await f.adapter.observe(ObserveSpec(double.address, "/observable"), f.clock.monotonic() + 30)
+        await double.notify([b"a"])
+        await double.event(b"b")
+        values = await f.ctx.seen(EventKind.NOTIFICATION, n=2)
+        assert [event.attrs["proved"] for event in (f.ctx.events[0], *values)] == [False] * 3
         assert f.ctx.asked_to_admit == [("open", "dev-0")]
 
 

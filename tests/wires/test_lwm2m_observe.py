@@ -127,6 +127,37 @@ async def test_a_long_notification_is_read_whole() -> None:
         assert told.payload == device.body
 
 
+async def test_no_older_value_is_told_after_a_newer_one_when_it_was_long_in_coming() -> None:
+    async with field() as f:
+        double, asked = await f.device(), list[Message]()
+        await observe(f, double)
+        double._asked_for = asked.append  # type: ignore[method-assign]
+        (token,) = double.observing
+
+        def first_block(order: int) -> Message:
+            options = [(ETAG, b"1"), (OBSERVE, uint(order)), (BLOCK2, Block(0, True, 6).encode())]
+            return Message(NON, codec.CONTENT, double._next_mid(), token, options, bytes(1024))
+
+        async def goes_on() -> None:
+            await f.turns()
+            rest = asked.pop()
+            options = [(ETAG, b"1"), (BLOCK2, Block(1, False, 6).encode())]
+            double.transmit(Message(ACK, codec.CONTENT, rest.mid, rest.token, options, b"rest"))
+            await f.turns(30)
+
+        for order, kind in ((20, NON), (23, CON)):
+            double.transmit(first_block(order))
+            double.transmit(first_block(order + 1))  # was to be read next
+            double.transmit(notification(double, order + 2, b"newer", kind))
+            await goes_on()
+            assert asked == []
+        double.transmit(first_block(26))
+        await goes_on()
+
+        assert [event.seq for event in f.ctx.of(EventKind.NOTIFICATION)] == [22, 25, 26]
+        assert f.adapter.health()["shed"] == 4
+
+
 async def test_attributes_are_written_before_the_observation_begins() -> None:
     async with field() as f:
         double = await f.device()

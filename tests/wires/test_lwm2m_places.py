@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from adapters.lwm2m import codec
-from adapters.lwm2m.codec import ACK, CON, EMPTY, Message, encode
-from adapters.lwm2m.double import Asked, DeviceDouble
+from adapters.lwm2m.block import Block
+from adapters.lwm2m.codec import ACK, CON, EMPTY, Message, decode, encode
+from adapters.lwm2m.double import Asked, DeviceDouble, Refused
 from adapters.lwm2m.net import MemoryEndpoint
-from adapters.lwm2m.option import LOCATION_PATH, OBSERVE, URI_PATH, URI_QUERY
+from adapters.lwm2m.option import BLOCK2, ETAG, LOCATION_PATH, OBSERVE, URI_PATH, URI_QUERY
+from adapters.lwm2m.registration import Registration
 from hub.model.device import Presence
-from hub.ports.adapter import Delivery, DeviceResponse, EventKind, NotConnected, ObserveSpec
+from hub.ports.adapter import Delivery, DeviceRequest, DeviceResponse, EventKind, NotConnected, ObserveSpec
 from tests.wires.lwm2m_field import Field, Wire, field
 
 pytestmark = pytest.mark.anyio
@@ -110,6 +112,100 @@ async def test_after_a_restart_a_place_is_that_of_the_device_that_was_heard_ther
             assert (await f.call(newcomer, payload=b"y")).payload == b"y"
 
 
+@pytest.mark.parametrize("by", ["register", "update", "update of a sleeper"])
+async def test_a_place_that_another_one_took_while_the_hub_took_in_a_device_is_not_its_own(by: str) -> None:
+    async with field() as f:
+        first = await f.device("first", binding="UQ" if "sleeper" in by else "U")
+        if "sleeper" in by:
+            f.clock.advance(100)
+        f.ctx.events.clear()
+        f.ctx.hold_accept()
+        coming = asyncio.ensure_future(first.register() if by == "register" else first.update())
+        await f.ctx.blocked()
+        first.transmit(decode(register(b"other", b"lt=300", mid=900)))
+        await f.ctx.blocked(2)
+        f.ctx.release_accept()
+        await coming
+        await f.turns()
+
+        assert [event.kind for event in f.ctx.events if event.device == "first" and event.kind in _SEEN] == [
+            EventKind.ASLEEP
+        ]
+        assert (f.adapter.presence("first"), f.adapter.window("first")) == (Presence.ASLEEP, 0)
+        assert f.adapter.window("wire") == 1
+        del f.ctx.kept["wire"]  # and it has left since
+        await f.restart()
+        assert f.adapter.window("first") == 0
+
+
+_SEEN = (EventKind.ASLEEP, EventKind.AWAKE)
+
+
+async def test_a_lost_place_is_lost_after_a_restart_too_until_the_device_updates() -> None:
+    async with field() as f:
+        double = await f.device("first", lifetime=86_400)
+        newcomer = await takes_over(f, double)
+        await newcomer.leave()
+        await f.restart()
+        await f.turns()
+
+        assert f.ctx.of(EventKind.ASLEEP, "first") != []
+        with pytest.raises(NotConnected):
+            await f.call(double, payload=b"x")
+        assert newcomer.received == 0
+        double.move(MemoryEndpoint(f.net))
+        await double.update()
+        assert (await f.call(double, payload=b"x")).payload == b"x"
+        await f.restart()
+        assert f.adapter.window("first") == 1
+
+
+@pytest.mark.parametrize("params", [{}, {"pmin": "5"}])
+async def test_an_observation_that_waited_for_its_turn_does_not_go_to_the_newcomer(params: dict[str, str]) -> None:
+    async with field() as f:
+        double = await f.device("first")
+        call, _ = await held(f, double)
+        spec = ObserveSpec("first", "/observable", params)
+        observing = asyncio.ensure_future(f.adapter.observe(spec, f.clock.monotonic() + 30))
+        await f.turns()
+        newcomer = await takes_over(f, double)
+
+        for waiting in (call, observing):
+            async with asyncio.timeout(5):
+                with pytest.raises(NotConnected):
+                    await waiting
+        assert (newcomer.received, f.ctx.of(EventKind.AWAKE)) == (0, [])
+
+
+async def test_what_is_left_of_a_long_call_does_not_go_to_the_newcomer() -> None:
+    async with field() as f:
+        wire = Wire(f)
+        wire.say(register(b"one", b"lt=300"))
+        await wire.next()
+        request = DeviceRequest("c", "wire", "POST", "/3/0/4", f.clock.monotonic() + 30)
+        call = asyncio.ensure_future(f.adapter.call(request))
+        asked = await wire.next(2)
+        parts = f.adapter._parts
+        assert parts is not None
+        more = [(ETAG, b"1"), (BLOCK2, Block(0, True, 6).encode())]
+        answer = Message(ACK, codec.CHANGED, asked.mid, asked.token, more, bytes(1024))
+        # The answer and the newcomer come in one burst: nothing runs between them.
+        parts.inbound.heard(encode(answer), wire.end.address)
+        parts.reach.taken_over(_lost(parts.registry.at("wire")))
+
+        async with asyncio.timeout(5):
+            with pytest.raises(NotConnected) as failed:
+                await call
+        assert failed.value.delivery is Delivery.DELIVERED  # it was carried out: never again
+        assert len(wire.heard) == 2
+
+
+def _lost(registration: Registration | None) -> Registration:
+    assert registration is not None
+    registration.displaced = True
+    return registration
+
+
 # -- a new port ----------------------------------------------------------------------------------
 
 
@@ -163,3 +259,79 @@ async def test_a_notification_under_a_message_id_that_was_used_before_is_another
             await f.turns()
             told = [event.payload for event in f.ctx.of(EventKind.NOTIFICATION)]
         assert told == [b"a", b"b"]
+
+
+async def test_a_register_in_the_words_of_an_earlier_life_registers_when_that_has_ended() -> None:
+    async with field() as f:
+        wire = Wire(f)
+        wire.say(register(b"one", b"lt=300"))
+        (_, location) = (await wire.next()).all(LOCATION_PATH)
+        path = [(URI_PATH, b"rd"), (URI_PATH, location)]
+        wire.say(encode(Message(CON, codec.DELETE, 8, b"gone", path)))
+        assert (await wire.next(2)).code == codec.DELETED
+        wire.say(register(b"one", b"lt=300"))
+        again = await wire.next(3)
+
+        assert (again.code, f.adapter.window("wire")) == (codec.CREATED, 1)
+        wire.say(encode(Message(CON, codec.POST, 9, b"here", [(URI_PATH, p) for p in again.all(LOCATION_PATH)])))
+        assert (await wire.next(4)).code == codec.CHANGED
+
+
+async def test_a_device_that_registers_anew_from_where_it_was_is_still_asked_what_it_was_asked() -> None:
+    async with field() as f:
+        double = await f.device()
+        call, asked = await held(f, double)
+        await double.register()
+
+        assert f.adapter.window(double.address) == 0
+        observing = asyncio.ensure_future(
+            f.adapter.observe(ObserveSpec(double.address, "/observable"), f.clock.monotonic() + 30)
+        )
+        await f.turns()
+        assert double.observed == 0
+        await asked.answer(b"x")
+        assert (await call).payload == b"x"
+        assert (await observing)[1].active
+        assert f.adapter.window(double.address) == 1
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+async def test_a_registration_goes_on_when_the_hub_could_not_take_in_the_one_after_it(elsewhere: bool) -> None:
+    async with field() as f:
+        double = await f.device()
+        await f.adapter.observe(ObserveSpec(double.address, "/observable"), f.clock.monotonic() + 30)
+        observing = dict(double.observing)
+        if elsewhere:
+            double.move(MemoryEndpoint(f.net))
+        f.ctx.fail_accept = True
+        with pytest.raises(Refused) as refused:
+            await double.register()
+        f.ctx.fail_accept = False
+
+        assert refused.value.reply.code == codec.SERVICE_UNAVAILABLE
+        await double.update()
+        assert (await f.call(double, payload=b"x")).payload == b"x"
+        double.observing = observing
+        await double.notify([b"goes on"])
+        assert [event.payload for event in await f.ctx.seen(EventKind.NOTIFICATION)] == [b"goes on"]
+        f.clock.advance(10_000)
+        await f.turns()
+        assert len(f.ctx.of(EventKind.EXPIRED)) == 1
+
+
+async def test_the_hub_is_told_of_the_slot_that_an_observation_of_the_registration_before_gives_back() -> None:
+    async with field() as f:
+        double = await f.device()
+        heard, double._asked_for = double._asked_for, lambda message: None  # type: ignore[method-assign]
+        spec = ObserveSpec(double.address, "/observable")
+        observing = asyncio.ensure_future(f.adapter.observe(spec, f.clock.monotonic() + 30))
+        await f.turns()
+        await double.register()
+        double._asked_for = heard  # type: ignore[method-assign]
+        assert f.adapter.window(double.address) == 0
+        assert f.ctx.of(EventKind.AWAKE) == []
+        observing.cancel()
+        await f.turns()
+
+        assert len(f.ctx.of(EventKind.AWAKE)) == 1
+        assert f.adapter.window(double.address) == 1

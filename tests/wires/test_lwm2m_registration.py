@@ -315,7 +315,7 @@ async def test_coming_updating_and_leaving_leaves_memory_flat(cycles: int) -> No
         assert len(gc.get_objects()) - before < 300
         parts = f.adapter._parts
         assert parts is not None
-        assert (len(parts.registry), len(parts.registrar.expiries), len(parts.registrar.naps)) == (0, 0, 0)
+        assert (len(parts.registry), len(parts.registrar.expiries), len(parts.reach.naps)) == (0, 0, 0)
         assert len(parts.inbound._receipts) <= 3 * 2 * 247
 
 

@@ -16,7 +16,7 @@ from adapters.lwm2m.notifications import MOST_READ
 from adapters.lwm2m.option import BLOCK2, CONTENT_FORMAT, ETAG, OBSERVE, uint
 from adapters.lwm2m.registration import Registration
 from adapters.lwm2m.share import Share
-from hub.ports.adapter import Busy, EventKind, ObserveSpec
+from hub.ports.adapter import Busy, DeviceTimeout, EventKind, NotConnected, ObserveSpec
 from tests.clock import ManualClock
 from tests.wires.lwm2m_field import Blocks, Field, field
 
@@ -135,7 +135,67 @@ async def test_whoever_is_cancelled_when_its_turn_has_come_hands_it_on() -> None
 
     async with asyncio.timeout(1):
         await second
-    assert registration.open == 1
+    assert registration.slots.open == 1
+
+
+@pytest.mark.parametrize("inflight", [1, 3])
+async def test_a_mute_device_of_which_much_is_wanted_keeps_no_other_from_being_observed(inflight: int) -> None:
+    async with field(total=100, inflight=inflight) as f:
+        mute, good = await f.device("mute"), await f.device("good")
+        asked: list[Message] = []
+        mute._asked_for = asked.append  # type: ignore[method-assign]
+        wanted = [asyncio.ensure_future(observe(f, mute, f"/3303/0/{n}")) for n in range(50)]
+        await f.turns()
+        async with asyncio.timeout(1):
+            assert (await observe(f, good))[1].active
+
+        assert len(asked) == inflight
+        results = await f.passing(wanted)
+        assert all(isinstance(result, DeviceTimeout | Busy) for result in results)
+        parts = f.adapter._parts
+        assert parts is not None
+        assert len(parts.observing.share) == 0
+
+
+async def test_whoever_waits_for_a_device_that_falls_asleep_waits_no_longer() -> None:
+    async with field(total=20) as f:
+        sleepy = await f.device("sleepy", binding="UQ")
+        sleepy.hold()
+        call = asyncio.ensure_future(f.adapter.call(f.request(sleepy)))
+        await sleepy.asked()
+        until = f.clock.monotonic() + 300
+        spec = ObserveSpec(sleepy.address, "/observable")
+        wanted = [asyncio.ensure_future(f.adapter.observe(spec, until)) for _ in range(10)]
+        await f.turns()
+        f.clock.advance(30)
+        await f.turns(50)
+
+        assert isinstance(call.exception(), DeviceTimeout)
+        assert [type(task.exception()) for task in wanted if task.done()] == [NotConnected] * 10
+        assert sleepy.received == 1
+
+
+async def test_a_long_notification_has_all_its_time_from_when_its_place_is_had() -> None:
+    device = Blocks(bytes(2500))
+    async with field(total=10) as f:
+        busy, double = await f.device("busy"), await f.device("double")
+        await observe(f, double)
+        double.answers = device
+        busy._asked_for = lambda message: None  # type: ignore[method-assign]
+        wanted = asyncio.ensure_future(observe(f, busy))
+        await f.turns()
+        double.transmit(long_one(double, 50, device.body))
+        await f.turns()
+        heard = double._asked_for
+        double._asked_for = lambda message: None  # type: ignore[method-assign]
+        f.clock.advance(29.9)
+        wanted.cancel()
+        await f.turns(20)
+        double._asked_for = heard  # type: ignore[method-assign]
+        f.clock.advance(3)  # what was lost is said again
+
+        (told,) = await f.ctx.seen(EventKind.NOTIFICATION)
+        assert told.payload == device.body
 
 
 # -- long notifications --------------------------------------------------------------------------

@@ -1,0 +1,37 @@
+"""The message ids of what is sent to one device, or to one place that several devices share."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from adapters.lwm2m.exchange import EXCHANGE_LIFETIME
+from hub.ports.adapter import Busy, Delivery
+
+# Half of all message ids per lifetime of an exchange: so none comes again within one, wherever the window lies.
+MIDS_PER_LIFETIME = 1 << 15
+
+
+class Mids:
+    """A row of message ids, for as long as whoever hears them may be the same run of a device.
+
+    It begins where the wall clock says: after a restart that is ahead of what was used before it, as long as less than
+    200 messages a second go there, and no id comes again within 247 s.
+    """
+
+    __slots__ = ("_last", "_since", "_used")
+
+    def __init__(self, now: datetime) -> None:
+        self._last = int(now.timestamp() * 200) & 0xFFFF
+        self._since = 0.0
+        self._used = 0
+
+    def next(self, now: float, delivery: Delivery) -> int:
+        """The next one. Raises Busy (with `delivery`) when too many were used of late."""
+        if now - self._since >= EXCHANGE_LIFETIME:
+            self._since, self._used = now, 0
+        if self._used >= MIDS_PER_LIFETIME:
+            wait = self._since + EXCHANGE_LIFETIME - now
+            raise Busy("the device had too many messages", delivery=delivery, retry_after=wait)
+        self._used += 1
+        self._last = (self._last + 1) & 0xFFFF
+        return self._last
