@@ -4,6 +4,7 @@ new device tells is lost on its way."""
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -199,3 +200,68 @@ async def test_a_status_under_the_pattern_of_answers_is_a_status() -> None:
         double.publish(f"both/d-both/{double.heard[0].topic.split('/')[2]}", b"answer")
         async with asyncio.timeout(PATIENCE):
             assert (await task).payload == b"answer"
+
+
+@pytest.mark.parametrize("seconds", [0, 20])
+async def test_what_a_new_device_tells_waits_for_the_statuses_as_long_as_their_connection_is_away(seconds: int) -> None:
+    ctx = Strict()
+    async with bench(**TELLS, ctx=ctx) as b:
+        statuses, intake = b.adapter.links
+        statuses.cut()
+        await until(lambda: statuses.resting)
+        double = b.rig.double("d-patient")
+        coming = asyncio.create_task(double.connect())
+        await until(lambda: double.listening)
+        double.publish("tells/d-patient/a", b"first", 1)
+        await until(lambda: "d-patient" in ctx.tried)
+        await intake.caught_up()
+        # Whatever may make the attempts fail meanwhile: a clock that passes, and a connection that breaks again.
+        statuses._place = replace(statuses._place, port=1)
+        for _ in range(seconds):
+            b.clock.advance(1)
+            await b.turns()
+        statuses._place = intake._place
+        assert b.adapter.health()["waiting"] == 1
+        await b.up()
+        async with asyncio.timeout(PATIENCE):
+            await coming
+
+        (event,) = await ctx.seen(EventKind.NOTIFICATION)
+        assert event.payload == b"first"
+
+
+async def test_what_nobody_wants_certain_waits_only_so_long_for_statuses_that_do_not_come() -> None:
+    ctx = Strict()
+    async with bench(**TELLS, ctx=ctx) as b:
+        double = b.rig.double("d-brief")
+        b.adapter.links[0].pause(True)
+        coming = asyncio.create_task(double.connect())
+        await until(lambda: double.listening)
+        double.publish("tells/d-brief/a", b"first")
+        await until(lambda: "d-brief" in ctx.tried)
+        assert b.adapter.health()["waiting"] == 1
+        b.clock.advance(6)
+        await until(lambda: b.adapter.health()["waiting"] == 0)
+        b.adapter.links[0].pause(False)
+        async with asyncio.timeout(PATIENCE):
+            await coming
+
+        assert ctx.of(EventKind.NOTIFICATION) == []
+
+
+async def test_what_waits_for_statuses_when_the_hub_stops_comes_again() -> None:
+    ctx = Strict()
+    async with bench(**TELLS, ctx=ctx, session=600) as b:
+        statuses = b.adapter.links[0]
+        statuses.pause(True)
+        double = b.rig.double("d-again")
+        coming = asyncio.create_task(double.connect())
+        await until(lambda: double.listening)
+        double.publish("tells/d-again/a", b"first", 1)
+        await until(lambda: "d-again" in ctx.tried)
+        await b.rig.restart_hub(ctx)
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
+
+        (event,) = await ctx.seen(EventKind.NOTIFICATION)
+        assert event.payload == b"first"

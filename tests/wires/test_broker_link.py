@@ -91,12 +91,17 @@ class Noted(ManualClock):
         return super().call_at(when, callback, *args)
 
 
-async def test_the_pause_between_attempts_grows_to_a_bound_and_is_never_the_same() -> None:
+@pytest.mark.parametrize(
+    ("more", "growing"), [({"reconnect_most": 8}, (1, 2, 4, 8, 8, 8, 8)), ({}, (1, 2, 4, 8, 10, 10, 10))]
+)
+async def test_the_pause_between_attempts_grows_to_a_bound_and_is_never_the_same(
+    more: dict[str, int], growing: tuple[int, ...]
+) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     clock = Noted()
-    adapter = create({"url": f"mqtt://127.0.0.1:{port}", "reconnect_most": 8, "connect_time": 100})
+    adapter = create({"url": f"mqtt://127.0.0.1:{port}", "connect_time": 100, **more})
     pauses = []
     try:
         await adapter.start(ContextDouble(clock=clock))
@@ -109,9 +114,22 @@ async def test_the_pause_between_attempts_grows_to_a_bound_and_is_never_the_same
     finally:
         await adapter.stop(1.0)
 
-    for pause, wanted in zip(pauses, (1, 2, 4, 8, 8, 8, 8), strict=True):
+    for pause, wanted in zip(pauses, growing, strict=True):
         assert wanted * 0.5 <= pause <= wanted * 1.5
-    assert len(set(pauses[-4:])) == 4
+    assert len(set(pauses[-3:])) == 3
+
+
+async def test_a_connection_that_is_there_again_has_the_other_one_tried_at_once(broker: Mosquitto) -> None:
+    async with bench(broker=broker) as b:
+        broker.kill()
+        await until(lambda: all(link.resting for link in b.adapter.links))
+        broker.start()
+        while all(link.resting for link in b.adapter.links):
+            b.clock.advance(0.01)
+            await turns()
+
+        # From here on no time passes.
+        await until(lambda: all(link.up for link in b.adapter.links))
 
 
 async def test_who_is_away_is_known_before_anybody_is_called(broker: Mosquitto) -> None:

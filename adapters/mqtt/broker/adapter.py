@@ -195,6 +195,9 @@ class BrokerAdapter:
         if self._ctx is None or self._devices is None or self._calls is None or not self.links:
             return
         up = self.links[0].up
+        if any(link.up for link in self.links):
+            for link in self.links:
+                link.hurry()
         if all(link.up for link in self.links):
             self._ready.set()
         else:
@@ -338,5 +341,5 @@ class BrokerAdapter:
             "losses": sum(link.losses for link in self.links),
             "ignored": self._ignored + self._calls.ignored + self._devices.ignored + (intake.ignored if intake else 0),
             "waiting": intake.pending if intake else 0,
-            "shed": intake.shed if intake else 0,
+            "shed": self._calls.shed + (intake.shed if intake else 0),
         }

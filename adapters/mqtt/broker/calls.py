@@ -7,7 +7,6 @@ keeps calls, and sends again what may be sent again. By MQTT 5 it expires as wel
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -17,28 +16,21 @@ from adapters.mqtt import wire
 from adapters.mqtt.broker.client import Message
 from adapters.mqtt.broker.device import BrokerDevice
 from adapters.mqtt.broker.devices import Devices
+from adapters.mqtt.broker.late import LateAnswers
 from adapters.mqtt.broker.link import Link
 from adapters.mqtt.broker.way import Answer, Sending, Way
-from hub.model.errors import HubError
 from hub.ports.adapter import (
     AdapterContext,
     Busy,
     Delivery,
-    DeviceEvent,
     DeviceRequest,
     DeviceResponse,
     DeviceTimeout,
-    EventKind,
     NotConnected,
 )
 
-MOST_LATE = 1000
-"""Late answers that wait for the disk at a time."""
-PAUSE = 1.0
 READ = 4 << 20
 """Bytes of an answer that is too large up to which it is read all the same, for the call that it ends."""
-
-log = logging.getLogger("hub.adapter.mqtt-broker")
 
 
 class _Waiting:
@@ -69,13 +61,22 @@ class Calls:
         self._total = total
         self._most = most
         self._expires = expires
-        self._spawn = spawn
         self._waiting: dict[str, _Waiting] = {}
-        self._late = 0
-        self.ignored = 0
+        self._late = LateAnswers(ctx, devices, window=window, pause=link.pause, spawn=spawn)
+        self._ignored = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    @property
+    def ignored(self) -> int:
+        """Answers that were not wanted."""
+        return self._ignored + self._late.ignored
+
+    @property
+    def shed(self) -> int:
+        """Late answers with QoS 0 for which there was no place."""
+        return self._late.shed
 
     def free(self, device: BrokerDevice | None) -> int:
         """How many more calls a device takes now."""
@@ -165,7 +166,7 @@ class Calls:
         if answer is None:
             return False
         if message.retained:
-            self.ignored += 1  # an answer to something long ago
+            self._ignored += 1  # an answer to something long ago
             message.acknowledge()
         else:
             self._answered(answer, message)
@@ -190,38 +191,17 @@ class Calls:
                 return
             # The attempt has failed a moment ago: the answer is late, and ends the call if nothing else did.
         call_id = wire.call_of(answer.id, answer.device, answer.purpose)
-        device = None if call_id is None or self._late >= MOST_LATE else self._devices.offered(answer.device)
-        if call_id is None or device is None or device.heard(answer.id):
-            self.ignored += 1  # forged, meant for another device, heard before, or an answer to nothing
+        if call_id is None:
+            self._ignored += 1  # forged, meant for another device, or an answer to nothing
             message.acknowledge()
-            return
-        self._late += 1
-        self._spawn(self._told(answer, call_id, message, device), "a late answer")
+        else:
+            response = self._response(answer, message, None)
+            self._late.hear(answer.id, call_id, answer.device, message, response)
 
     def _response(self, answer: Answer, message: Message, said: Any) -> DeviceResponse:
         if len(message.payload) > self._most:
             return DeviceResponse(502, native={"message_id": answer.id, "error": "ANSWER_TOO_LARGE"})
         return self._way.response(answer, said)
-
-    async def _told(self, answer: Answer, call_id: str, message: Message, device: BrokerDevice) -> None:
-        clock = self._ctx.clock
-        attrs = {"call_id": call_id, "response": self._response(answer, message, None)}
-        try:
-            while True:
-                try:
-                    event = DeviceEvent(EventKind.LATE_RESPONSE, answer.device, clock.monotonic(), attrs=attrs)
-                    await self._ctx.accept(event)
-                    message.acknowledge()
-                    return
-                except HubError:
-                    await clock.sleep_until(clock.monotonic() + PAUSE)
-        except Exception:
-            # It would be so again, and the broker sends only so many ahead of their acknowledgement.
-            log.exception("a late answer could not be dealt with")
-            message.acknowledge()
-        finally:
-            self._late -= 1
-            self._devices.leave(device)
 
 
 def _hold(response: DeviceResponse) -> None:

@@ -38,9 +38,9 @@ class Echo:
         """Send a message to oneself; whether it came back soon. Raises ConnectionError when the connection is lost."""
         token = secrets.token_bytes(12)
         back = self._marks[token] = asyncio.get_running_loop().create_future()
-        self._send(self.topic, token)
         timer = self._clock.call_at(self._clock.monotonic() + SETTLE, resolve, back)
         try:
+            self._send(self.topic, token)
             await self._before(back, 2 * SETTLE)
             return token not in self._marks
         finally:

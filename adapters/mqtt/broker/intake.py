@@ -14,6 +14,8 @@ from typing import Any
 from adapters.mqtt.broker.client import Message
 from adapters.mqtt.broker.device import BrokerDevice
 from adapters.mqtt.broker.devices import Devices
+from adapters.mqtt.broker.echo import SETTLE
+from adapters.mqtt.broker.final import is_final
 from adapters.mqtt.broker.posts import Posts
 from adapters.mqtt.broker.settings import BrokerSettings
 from adapters.mqtt.broker.tables import Telemetry
@@ -34,13 +36,14 @@ class Intake:
     """Deals with messages of one connection, those of a device one after the other.
 
     `statuses` returns when every status is heard that was sent by now: they come by another connection, and what a
-    device tells must not overtake that it came.
+    device tells must not overtake that it came. It takes for how many seconds at most that is waited for while that
+    connection is away, None for as long as it takes.
     """
 
     def __init__(
         self, ctx: AdapterContext, settings: BrokerSettings, devices: Devices, posts: Posts | None, *,
         pause: Callable[[bool], None], spawn: Callable[[Coroutine[Any, Any, None], str], None],
-        statuses: Callable[[], Awaitable[None]],
+        statuses: Callable[[float | None], Awaitable[None]],
     ) -> None:  # fmt: skip
         self._ctx = ctx
         self._settings = settings
@@ -115,7 +118,7 @@ class Intake:
 
         async def job() -> None:
             try:
-                await self._held(told)
+                await self._held(told, None if message.qos or answer is not None else SETTLE)
                 if answer is not None:
                     answer()
             except Exception:
@@ -150,35 +153,39 @@ class Intake:
             self._paused = False
             self._pause(False)
 
-    async def _held(self, told: Sequence[Told]) -> None:
+    async def _held(self, told: Sequence[Told], patience: float | None) -> None:
         """Return once the hub holds it all, or will never want it. While it cannot, it waits."""
         for address, values in told:
             if values and not await self._taken(address, values) and not (
-                await self._there(address) and await self._taken(address, values)
+                await self._there(address, patience) and await self._taken(address, values)
             ):
                 self.ignored += 1
                 self._devices.unknown(address)
 
     async def _taken(self, address: str, values: Sequence[Value]) -> bool:
-        """Whether the hub took it; it has no such device otherwise."""
+        """Whether the hub took it, or refused it for what it says; it has no such device otherwise."""
         while True:
             try:
                 await self._ctx.accept(self._event(address, values))
             except UnknownDevice:
                 return False
-            except HubError:
+            except HubError as failure:
+                if is_final(failure):
+                    log.info("what a device told was not taken: %s", failure)
+                    self.ignored += 1
+                    return True
                 await self._ctx.clock.sleep_until(self._ctx.clock.monotonic() + PAUSE)
             else:
                 self._devices.heard(address)
                 return True
 
-    async def _there(self, address: str) -> bool:
+    async def _there(self, address: str, patience: float | None) -> bool:
         """Whether it came by now, the device that the hub did not have a moment ago."""
         if await self._devices.settled(address):
             return True
         if not self._made:
             return False
-        await self._statuses()
+        await self._statuses(patience)
         return await self._devices.settled(address)
 
 

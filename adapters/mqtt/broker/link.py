@@ -16,9 +16,10 @@ from typing import Any, TypeVar
 import gmqtt
 from gmqtt.mqtt.handler import MQTTConnectError
 
+from adapters.mqtt.broker.bell import Bell
 from adapters.mqtt.broker.bounded import before, resolve
 from adapters.mqtt.broker.client import Client, Message, PacketTooLarge
-from adapters.mqtt.broker.echo import SETTLE, Echo
+from adapters.mqtt.broker.echo import Echo
 from adapters.mqtt.broker.filter import Filter
 from adapters.mqtt.broker.place import Place
 from adapters.mqtt.broker.subscriptions import Subscriptions
@@ -65,6 +66,7 @@ class Link:
         self._written = b""
         self._hear = hear
         self._changed = changed
+        self._hurry, self._news = Bell(clock), Bell(clock)
         self._session = session
         self._will = will
         self._client: Client | None = None
@@ -95,9 +97,13 @@ class Link:
             if self._clock.monotonic() - since >= STEADY:
                 pause = PAUSE_FIRST
             self.resting = True
-            await self._clock.sleep_until(self._clock.monotonic() + pause * self._random.uniform(0.5, 1.5))
+            await self._hurry.rung(self._clock.monotonic() + pause * self._random.uniform(0.5, 1.5))
             self.resting = False
             pause = min(pause * 2, self._place.pause_most)
+
+    def hurry(self) -> None:
+        """The broker is there, as another connection shows: between attempts, the next one is made now."""
+        self._hurry.ring()
 
     async def close(self) -> None:
         """Sign off, as far as that can be said. The broker forgets a hub that has no lasting name."""
@@ -152,6 +158,7 @@ class Link:
         log.info("connected to the broker as %s", self.client_id)
         if self._will:
             self.publish(self._will, b"online", 1, retain=True)
+        self._news.ring()
         self._changed()
         while True:
             await self._rest(self._place.keep_alive / 2)
@@ -209,6 +216,7 @@ class Link:
         was, self.up = self.up, False
         if was:
             self.losses += 1
+            self._news.ring()
             self._changed()
         self._listening.lost()
         if client is None:
@@ -273,18 +281,36 @@ class Link:
         """How many filters it listens to."""
         return len(self._listening)
 
-    async def caught_up(self) -> None:
-        """Return when all is heard that the broker has sent on this connection by now; soon, where nobody can tell."""
-        until = self._clock.monotonic() + SETTLE
-        while not self.up and not self._closed and self._clock.monotonic() < until:
-            await self._clock.sleep_until(self._clock.monotonic() + LOOK)
-        if self.up and self._hears_itself:
-            with contextlib.suppress(ConnectionError):
-                await self._echo.passed()
+    async def caught_up(self, within: float | None = None) -> None:
+        """Return when all is heard that the broker has sent on this connection by now; soon, where nobody can tell.
+
+        While the connection is away, or nothing is read on purpose, that is waited for: for so many seconds at most if
+        they are given. It ends with its caller only, so that nobody takes the end of the hub for news.
+        """
+        until = None if within is None else self._clock.monotonic() + within
+        while True:
+            if self._reads and (not self._hears_itself or await self._passed()) and self._reads:
+                return
+            if self._reads:
+                await self._news.rung(self._clock.monotonic() + LOOK)  # it is lost, which rings in a moment
+            elif not await self._news.rung(until):
+                return
+
+    @property
+    def _reads(self) -> bool:
+        return self.up and not self.paused
+
+    async def _passed(self) -> bool:
+        try:
+            await self._echo.passed()
+        except ConnectionError:
+            return False
+        return True
 
     def pause(self, paused: bool) -> None:
         """Read nothing more, or go on; it stays so over connections."""
         self.paused = paused
+        self._news.ring()
         if self._client is not None:
             self._client.pause(paused)
 

@@ -9,7 +9,8 @@ from adapters.mqtt.broker.settings import BrokerSettings
 from hub.ports.adapter import AdapterContext
 
 ROOM = 64 * 1024
-"""Bytes of a packet beside its payload."""
+"""Bytes of a packet beside its payload. What is larger than all that, a broker of MQTT 5 throws away without a word:
+the hub never hears of such an answer."""
 
 
 @dataclass(frozen=True, slots=True)

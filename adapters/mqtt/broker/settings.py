@@ -17,7 +17,7 @@
     total = 10000                # calls under way at all devices
     keep_alive = 60              # seconds
     connect_time = 10            # seconds for a connection to be ready
-    reconnect_most = 30          # seconds to which the pause between attempts grows
+    reconnect_most = 10          # seconds to which the pause between attempts grows
     max_payload = 65536          # bytes of a request
     max_message = 262144         # bytes of a message of a device
     pending = 1000               # messages of devices that wait for the disk; then reading pauses
@@ -85,7 +85,7 @@ class BrokerSettings:
     total: int = 10_000
     keep_alive: int = 60
     connect_time: timedelta = timedelta(seconds=10)
-    reconnect_most: timedelta = timedelta(seconds=30)
+    reconnect_most: timedelta = timedelta(seconds=10)
     max_payload: int = 65_536
     max_message: int = 262_144
     pending: int = 1000
