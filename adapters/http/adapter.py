@@ -301,6 +301,9 @@ class HttpAdapter:
         if ctx is None:
             return
         away = upstream.breaker.open
+        place = self._places.get(upstream.name)
+        if not away and place is not None and place.submits is not None:
+            place.submits.jobs.back()
         for device in list(self._seen):
             if device.partition("/")[0] == upstream.name:
                 self._seen[device] = Presence.OFFLINE if away else Presence.ONLINE

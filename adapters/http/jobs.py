@@ -11,6 +11,7 @@ import logging
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from adapters.http.blame import LIST, SILENT, SINGLE, Blame
 from adapters.http.coding import TOO_LARGE
 from adapters.http.pace import Beside, Pace
 from adapters.http.results import MOST_RESULTS, Results
@@ -25,10 +26,6 @@ from hub.ports.clock import Clock
 
 MOST_IDS = 100
 MOST_URL = 4000
-SEVERAL = 3
-"""Jobs that are answered badly one after the other, after which it is the upstream that is in trouble."""
-GROW_AFTER = 60.0
-"""Seconds after which as many jobs again are asked after at once, where fewer had to be."""
 BATCH_ANSWER = 16 * 1024 * 1024
 
 log = logging.getLogger("hub.http")
@@ -46,16 +43,12 @@ class Jobs:
         self._answer = settings.answer.total_seconds()
         self._most_answer = settings.max_answer
         self._pace = pace
-        self._jobs = Schedule(settings, clock)
+        self._jobs = Schedule(settings, clock, MOST_IDS if shape.many else 1)
         self._brief = without(shape.one, shape.body)
         beside = Beside(pace, upstream.bound, MOST_RESULTS)
         self.results = Results(upstream, clock, self._jobs, beside, self._answer)
-        self._batch = self._most_batch = MOST_IDS if shape.many else 1
-        self._grow_at = float("inf")
-        self._refused_lists = 0
-        self._in_parts = False
+        self._blame = Blame(clock, MOST_IDS if shape.many else 1)
         self._trouble = False
-        self._in_a_row: set[str] = set()
         self._stopping = False
         self.rounds = 0
         self.polls = 0
@@ -93,6 +86,10 @@ class Jobs:
             if not job.answers:
                 self._jobs.drop(job)
 
+    def back(self) -> None:
+        """The upstream was away, and answers again."""
+        self._jobs.back()
+
     def stop(self) -> None:
         """Let go of everybody who waits; the jobs go on where they are."""
         self._stopping = True
@@ -113,46 +110,41 @@ class Jobs:
                 self._jobs.hold_off(None)
 
     async def _round(self) -> None:
-        now = self._clock.monotonic()
-        if now >= self._grow_at:
-            self._batch = min(self._most_batch, self._batch * 2)
-            self._grow_at = now + GROW_AFTER if self._batch < self._most_batch else float("inf")
-        due = self._jobs.round(self._batch)
+        due = self._jobs.round()
         self.rounds += 1
-        await self._chunks(due)
-
-    async def _chunks(self, jobs: list[Job]) -> bool:
-        """Ask after jobs in lists as long as may be; False when it broke off."""
-        index = 0
-        while index < len(jobs):
-            chunk = self._chunk(jobs, index)
-            index += len(chunk)
+        self._blame.begin()
+        while due:
+            chunk = self._chunk(due)
+            due = due[len(chunk) :]
+            chunk = [job for job in chunk if job.answers]
+            if not chunk:
+                continue
             await self._pace.turn()
-            if not await self._ask([job for job in chunk if job.answers]):
-                return False
-        return True
+            going_on = await self._ask(chunk)
+            if not going_on:
+                return
+            # Those of a list that was refused come again, in shorter ones, once the others had their turn.
+            due += [job for job in chunk if len(chunk) > 1 and job.suspect and not job.bad]
 
-    def _chunk(self, due: list[Job], index: int) -> list[Job]:
+    def _chunk(self, due: list[Job]) -> list[Job]:
         chunk: list[Job] = []
         room = MOST_URL - len(str(self._upstream.base)) - len(self._shape.many)
-        for job in due[index : index + self._batch]:
+        most = due[0].most
+        for job in due:
             if job.bad or job.brief or not _plain(job.ref):
                 return chunk or [job]
+            most = min(most, job.most)
             room -= len(job.ref) + 1
-            if chunk and room < 0:
+            if chunk and (room < 0 or len(chunk) >= most or job.suspect is not chunk[0].suspect):
                 break
             chunk.append(job)
         return chunk
 
     async def _ask(self, chunk: list[Job]) -> bool:
         """Ask after some jobs; False when the upstream has nothing to say for now."""
-        if not chunk:
-            return True
         if len(chunk) == 1:
             return await self._each(chunk, paced=True)
         asked_at, now = self._clock.monotonic(), self._now()
-        for job in chunk:
-            job.asked_at = asked_at
         path = self._shape.many.format(ids=",".join(job.ref for job in chunk))
         answer = await self._get(path, BATCH_ANSWER)
         if answer is None:
@@ -160,13 +152,13 @@ class Jobs:
         good = answer.status in (200, 206)
         found = rows(answer.body) if good and answer.whole else None
         if found is None:
-            return await self._no_list(chunk, answer, good)
+            return self._no_list(chunk, answer, asked_at)
         self._answered()
-        if not self._in_parts:
-            self._refused_lists = 0
+        self._blame.cleared(chunk)
         by_id = {id_of(self._shape, row): row for row in found}
         missing = []
         for job in chunk:
+            job.asked_at = asked_at
             row = by_id.get(job.ref)
             if row is None:
                 missing.append(job)
@@ -178,37 +170,36 @@ class Jobs:
                     self._jobs.later(job, asked_at)
         return await self._each(missing)
 
-    async def _no_list(self, chunk: list[Job], answer: Answer, good: bool) -> bool:
+    def _no_list(self, chunk: list[Job], answer: Answer, asked_at: float) -> bool:
         """There is no list of these jobs: too many, or one among them with which it cannot be told, or the upstream is
         in trouble. That shows when it is asked after fewer."""
         pause = retry_after(answer.headers, self._clock.now())
         if answer.status in (429, 503):
             self._jobs.hold_off(pause)
             return False
-        if good or not answer.whole or answer.status in (400, 414):
-            return await self._parts(chunk)
-        self._refused_lists += 1
+        for job in chunk:
+            job.asked_at = asked_at
+        too_long = 200 <= answer.status < 300 or not answer.whole or answer.status in (400, 414)
+        self._blame.refused(chunk, self._jobs, too_long=too_long)
+        if too_long:
+            return True
         self._trouble = True
-        if self._refused_lists == 1:
+        if pause is not None:
             self._jobs.hold_off(pause)
             return False
-        batch = self._batch
-        if await self._parts(chunk):
-            return True
-        # It was not the list.
-        self._batch = batch
-        return False
+        return self._in_vain(LIST if answer.status else SILENT, known=False)
 
-    async def _parts(self, chunk: list[Job]) -> bool:
-        """Ask in smaller lists, for a while."""
-        self._batch = max(1, min(self._batch, len(chunk) // 2))
-        self._grow_at = self._clock.monotonic() + GROW_AFTER
-        log.info("%s is asked after %d jobs at once for now", self._upstream.name, self._batch)
-        outer, self._in_parts = self._in_parts, True
-        try:
-            return await self._chunks(chunk)
-        finally:
-            self._in_parts = outer
+    def _in_vain(self, weight: int, *, known: bool) -> bool:
+        """A question was of no use; whether the round goes on. `known`: it was about a job that is bad already."""
+        if self._blame.in_vain(weight, known=known):
+            return True
+        if self._blame.nobody_else:
+            self._trouble = True
+            if self._blame.known:
+                self._jobs.rest_from_bad()
+            else:
+                self._jobs.hold_off(None)
+        return False
 
     async def _each(self, jobs: list[Job], paced: bool = False) -> bool:
         """Ask after one job by itself, and the next; `paced`: the turn of the first is had already."""
@@ -251,6 +242,7 @@ class Jobs:
         if told is None:
             return self._unread(job, asked_at, answer)
         self._answered()
+        self._blame.cleared([job])
         self._take(job, asked_at, told)
         return True
 
@@ -261,24 +253,17 @@ class Jobs:
 
     def _unread(self, job: Job, asked_at: float, answer: Answer) -> bool:
         """Nothing can be made of what was said of one job; False where that was so of several, one after the other."""
-        if not job.bad:
-            # It may be the one that spoilt the lists, and it is in none from now on.
-            self._batch = self._most_batch
+        known = job.bad
         self._jobs.later(job, asked_at, retry_after(answer.headers, self._clock.now()))
-        if 200 <= answer.status < 300:
-            return True
-        self._in_a_row.add(job.ref)
-        if len(self._in_a_row) < SEVERAL:
-            return True
-        self._in_a_row.clear()
-        self._trouble = True
-        self._jobs.hold_off(None)
-        return False
+        job.suspect = False
+        if not known:
+            self._blame.found()
+        return 200 <= answer.status < 300 or self._in_vain(SINGLE if answer.status else SILENT, known=known)
 
     def _answered(self) -> None:
         self._trouble = False
         self._jobs.answered()
-        self._in_a_row.clear()
+        self._blame.answered()
 
     async def _get(self, path: str, most: int) -> Answer | None:
         """The answer to a question, without a status where it broke off or did not come; None where nobody is there,
@@ -304,7 +289,7 @@ class Jobs:
         return self._clock.now() + timedelta(seconds=self._upstream.skew or 0.0)
 
     def _take(self, job: Job, asked_at: float, told: Told) -> None:
-        job.bad = False
+        job.bad = job.suspect = False
         if isinstance(told, AtWork):
             self._jobs.again(job, asked_at, told)
             return

@@ -1,8 +1,8 @@
 """A change whose 202 was lost: what became of it is found out, and it is never blindly sent again.
 
-An upstream that knows repetitions by a key is asked once more under the same key. Any other is looked through for the
-one job that this change must have become; where there is none, or more than one, or one that may be another's, nobody
-can tell.
+An upstream that knows repetitions by a key is asked again under the same key. Any other, and one that says nothing of
+the key, is looked through for the one job that this change must have become; where there is none, or more than one, or
+one that may be another's, nobody can tell.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from adapters.http.owned import Owned
 from adapters.http.pace import Beside, Pace
 from adapters.http.question import Likeness, at, likeness_of
 from adapters.http.shape import JobShape
-from adapters.http.told import id_of, no_answer, rows
+from adapters.http.told import id_of, of_repetition, rows
 from adapters.http.upstream import Upstream
 from adapters.http.wire import Answer
 from hub.ports.adapter import CallError, Delivery, DeviceTimeout, NotConnected, Unreachable
@@ -32,6 +32,8 @@ MOST_SEARCHES, MOST_REPEATED = 4, 16
 """Looks, and changes that are said once more, under way at a time."""
 SEARCH_FOR = timedelta(minutes=10)
 REPEAT_FOR = timedelta(hours=12)
+REPEAT_THERE = timedelta(minutes=10)
+"""How long a change is said again to an upstream that is there: it holds the lane of its device meanwhile."""
 MARGIN = timedelta(seconds=2)
 SLACK = timedelta(minutes=2)
 """By how much the owners of jobs are known further back than jobs are looked for, for clocks that differ."""
@@ -116,28 +118,32 @@ class Lost:
         finally:
             self._searches.remove(search)
 
-    async def again(self, sent_at: datetime, deadline: float, send: Send) -> Answer:
-        """The answer to the change, asked for under the same key. Raises DeviceTimeout (MAYBE) when there is none."""
+    async def again(self, sent_at: datetime, deadline: float, send: Send) -> Answer | None:
+        """The answer to the change, asked for under the same key; None when nothing was said of it in time."""
         until = min(deadline, self._clock.monotonic() + self._left(sent_at, REPEAT_FOR))
-        pause = FIRST_PAUSE
-        while self._clock.monotonic() + pause < until:
+        pause, spent = FIRST_PAUSE, 0.0
+        while self._clock.monotonic() + pause < until and spent < REPEAT_THERE.total_seconds():
+            began = self._clock.monotonic()
             await self._rest(pause, until)
             if self._upstream.breaker.open:
                 # Somebody looks whether it is back; from then on nobody is to wait long.
                 pause = AWAY_PAUSE
                 continue
+            spent += self._clock.monotonic() - began
             pause = min(MOST_PAUSE, pause * 2)
             async with self._repeats.turn(deadline):
                 if self._upstream.breaker.open:
                     continue
+                began = self._clock.monotonic()
                 try:
-                    answer = await send(min(deadline, self._clock.monotonic() + self._answer))
+                    answer = await send(min(deadline, began + self._answer))
                 except (Unreachable, NotConnected, DeviceTimeout):
                     continue  # `rest` ends this when the hub stops
-            # A server that starts, or has too much to do, has not looked at the key yet.
-            if answer.status not in (429, 503) and not no_answer(self._shape, answer):
+                finally:
+                    spent += self._clock.monotonic() - began
+            if of_repetition(answer):
                 return answer
-        raise _nobody_knows()
+        return None
 
     async def find(self, search: Search, sent_at: datetime, deadline: float) -> str:
         """The job that a change became. Raises DeviceTimeout (MAYBE) when that cannot be told."""

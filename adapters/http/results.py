@@ -42,7 +42,7 @@ class Results:
                 answer = None
                 async with self._beside.turn(deadline):
                     if tried := self._jobs.not_before <= self._clock.monotonic():
-                        answer = await self._get(path)
+                        answer = await self._get(path, deadline)
                 if answer is not None:
                     return Ended(result_of(answer, self._clock.now()))
                 await self._rest(pause if tried else 0.0, deadline)
@@ -50,14 +50,14 @@ class Results:
         except DeviceTimeout as error:
             raise DeviceTimeout("the result could not be fetched", delivery=Delivery.DELIVERED) from error
 
-    async def _get(self, path: str) -> Answer | None:
+    async def _get(self, path: str, deadline: float) -> Answer | None:
         """The answer, or None while there is none; nobody asks for a while then where that is no matter of this result
         alone."""
-        until = self._clock.monotonic() + self._answer
+        until = min(deadline, self._clock.monotonic() + self._answer)
         try:
             answer = await self._upstream.ask("GET", path, until, headers={"Accept": "application/json"})
         except CallError as error:
-            if error.delivery is Delivery.NOT_SENT:
+            if error.delivery is Delivery.NOT_SENT and self._clock.monotonic() < deadline:
                 self._jobs.hold_off(error.retry_after)
             return None
         if answer.status in BUSY:

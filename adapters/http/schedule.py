@@ -19,35 +19,42 @@ from hub.ports.clock import Clock
 GROWTH = 1.5
 JITTER = 0.2
 MOST_FAILURE_PAUSE = 30.0
+GOLDEN = 0.618033988749895
 TOGETHER = 0.25
 """A job that is due within this part of its own pause is asked after with those that are due now."""
 
 
 class Job:
     """One job and those who wait for it. `bad`: nothing could be made of what was said of it last; `brief`: its result
-    is too large to be asked for."""
+    is too large to be asked for. `most`: of how many jobs a list may be in which it is asked after; `suspect`: the last
+    such list was refused, so that it may be the one to blame."""
 
-    __slots__ = ("answers", "asked_at", "bad", "brief", "due", "hinted", "pause", "ref")
+    __slots__ = ("answers", "asked_at", "bad", "brief", "due", "hinted", "most", "pause", "ref", "suspect")
 
-    def __init__(self, ref: str, due: float, pause: float, hinted: bool) -> None:
+    def __init__(self, ref: str, due: float, pause: float, hinted: bool, most: int) -> None:
         self.ref = ref
         self.due = due
         self.pause = pause
         self.hinted = hinted
         self.asked_at = float("-inf")
-        self.bad = self.brief = False
+        self.bad = self.brief = self.suspect = False
+        self.most = most
         self.answers: list[asyncio.Future[Told]] = []
 
 
 class Schedule:
     """The jobs of one upstream and when each is due; times are of the monotonic clock."""
 
-    def __init__(self, settings: HttpSettings, clock: Clock) -> None:
+    def __init__(self, settings: HttpSettings, clock: Clock, most: int) -> None:
         self._clock = clock
+        self._most = most
         self._interval = settings.interval.total_seconds()
         self._most_pause = settings.interval_most.total_seconds()
         self._jobs: dict[str, Job] = {}
         self._failures = 0
+        self._patient = False
+        self._bad_failures = 0
+        self._bad_not_before = float("-inf")
         self._asked_at = float("-inf")
         self._wake_at = float("inf")
         self._news = asyncio.Event()
@@ -70,7 +77,7 @@ class Schedule:
         job = self._jobs.get(ref)
         if job is None:
             pause = self._interval if first is None else min(first, MOST_PAUSE)
-            job = Job(ref, self._clock.monotonic() + pause, self._interval, first is not None)
+            job = Job(ref, self._clock.monotonic() + pause, self._interval, first is not None, self._most)
             self._jobs[ref] = job
             if self._due(job) < self._wake_at:
                 self._news.set()
@@ -97,19 +104,27 @@ class Schedule:
                 if timer is not None:
                     timer.cancel()
 
-    def round(self, batch: int) -> list[Job]:
+    def round(self) -> list[Job]:
         """Begin a round: the jobs that are due, and in questions that are asked anyway those that are due next. A round
-        may break off: first come those that were not asked after for longest, last those that are bad."""
+        may break off: first come those that were not asked after for longest, then those that may be to blame for a
+        list that was refused, last those that are bad."""
         now = self._clock.monotonic()
         due = [job for job in self._jobs.values() if self._due(job) <= now or self._nearly(job, now)]
-        listed = sum(not job.bad for job in due)
-        room = -listed % batch
+        listed = sum(not (job.bad or job.suspect) for job in due)
+        room = -listed % self._most
         if listed and room:
             asked = set(due)
-            others = (job for job in self._jobs.values() if not (job in asked or job.hinted or job.bad))
+            others = (
+                job for job in self._jobs.values() if not (job in asked or job.hinted or job.bad or job.suspect)
+            )
             due += heapq.nsmallest(room, others, key=_by_due)
         self._asked_at = now
-        return sorted(due, key=_by_asked)
+        due.sort(key=_by_asked)
+        if self._failures and self._most == 1:
+            # Those that spoil a round may stand side by side: it begins all over the place.
+            fresh = [job for job in due if not job.bad]
+            return [*_spread(fresh), *due[len(fresh) :]]
+        return due
 
     def again(self, job: Job, asked_at: float, told: AtWork) -> None:
         """Say when a job that is still at work is asked after again."""
@@ -136,27 +151,53 @@ class Schedule:
 
     def answered(self) -> None:
         """A question was answered."""
-        self._failures = 0
+        self._failures = self._bad_failures = 0
+
+    def back(self) -> None:
+        """The upstream was away, and answers again: nothing is held off any more but for patience that it asked for."""
+        self._failures = self._bad_failures = 0
+        self._bad_not_before = float("-inf")
+        if not self._patient:
+            self.not_before = float("-inf")
+            self._news.set()
 
     def hold_off(self, pause: float | None) -> None:
         """A question was not answered: nothing more is asked for a while, or for as long as the upstream said."""
         self._failures += 1
+        self._patient = pause is not None
         if pause is None:
-            pause = min(MOST_FAILURE_PAUSE, self._interval * GROWTH ** min(self._failures, 20))
-            pause *= self._chance.uniform(1 - JITTER, 1 + JITTER)
+            pause = self._failure_pause(self._failures)
         self.not_before = self._clock.monotonic() + min(pause, MOST_PAUSE)
+
+    def rest_from_bad(self) -> None:
+        """The jobs that are bad are so still: they are let be for a while. Of the others that says nothing."""
+        self._bad_failures += 1
+        self._bad_not_before = self._clock.monotonic() + self._failure_pause(self._bad_failures)
+
+    def _failure_pause(self, failures: int) -> float:
+        pause = min(MOST_FAILURE_PAUSE, self._interval * GROWTH ** min(failures, 20))
+        return pause * self._chance.uniform(1 - JITTER, 1 + JITTER)
 
     def _due(self, job: Job) -> float:
         spacing = LEAST_PAUSE if job.hinted else self._interval
-        return max(job.due, self._asked_at + spacing, self.not_before)
+        due = max(job.due, self._asked_at + spacing, self.not_before)
+        return max(due, self._bad_not_before) if job.bad else due
 
     def _nearly(self, job: Job, now: float) -> bool:
-        return not job.hinted and job.due <= now + job.pause * TOGETHER
+        if job.hinted or (job.bad and self._bad_not_before > now):
+            return False
+        return job.due <= now + job.pause * TOGETHER
+
+
+def _spread(jobs: list[Job]) -> list[Job]:
+    """The same jobs, neighbours far apart."""
+    places = sorted(range(len(jobs)), key=lambda place: place * GOLDEN % 1)
+    return [jobs[place] for place in places]
 
 
 def _by_due(job: Job) -> float:
     return job.due
 
 
-def _by_asked(job: Job) -> tuple[bool, float]:
-    return job.bad, job.asked_at
+def _by_asked(job: Job) -> tuple[bool, bool, float]:
+    return job.bad, job.suspect, job.asked_at

@@ -126,9 +126,9 @@ class Submits:
         deadline = change.req.deadline
         if repeats and self._shape.key:
             answer = await self._lost.again(change.sent_at, deadline, lambda until: self._send(change, until))
-            if answer.status != 202:
+            if answer is not None and answer.status != 202:
                 return result_of(answer, self._ctx.clock.now())
-            job = self._job(change, answer)
+            job = None if answer is None else self._job(change, answer)
             if job is not None:
                 self._lost.owned.prove(job)
                 return Note(job)

@@ -144,6 +144,15 @@ def no_answer(shape: JobShape, answer: Answer) -> bool:
     return answer.status in (502, 504)
 
 
+def of_repetition(answer: Answer) -> bool:
+    """Whether the answer to a repetition says what became of the change: it was taken, or it comes from where its key
+    was looked up. Anything else may have been said before anybody looked at the key."""
+    if 200 <= answer.status < 300:
+        return True
+    looked_up = answer.headers.get("Idempotent-Replayed", "").strip().lower()
+    return looked_up == "true" or (looked_up == "false" and answer.status not in (429, 503))
+
+
 def id_of(shape: JobShape, row: Mapping[str, Any]) -> str | None:
     """The id of a job's row; None where it has none."""
     return _id(row.get(shape.id))

@@ -42,7 +42,7 @@ class Upstream:
         self.base = settings.url if settings.url.raw_path.endswith("/") else settings.url / ""
         self.skew: float | None = None
         self.sign_in = SignIn(settings, ctx.secret, ctx.clock, self._begin_session)
-        self.breaker = Breaker(more.failures, self._went, lambda: changed(self))
+        self.breaker = Breaker(more.failures, self._went, self._came)
         self.requests = 0
         self._more = more
         self._ctx = ctx
@@ -212,12 +212,19 @@ class Upstream:
 
     def _went(self) -> None:
         self._changed(self)
-        if not self.stopping and (self._looking is None or self._looking.done()):
+        if not self.stopping:
             self._looking = self._ctx.spawn(self._look_until_it_answers(), name=f"look for {self.name}")
 
+    def _came(self) -> None:
+        looking, self._looking = self._looking, None
+        if looking is not None and looking is not asyncio.current_task():
+            # It may rest for long yet; should the upstream go away anew, it is looked for from the beginning.
+            looking.cancel()
+        self._changed(self)
+
     async def _look_until_it_answers(self) -> None:
-        clock = self._ctx.clock
-        while self.breaker.open and not self.stopping:
+        clock, me = self._ctx.clock, asyncio.current_task()
+        while self._looking is me and self.breaker.open and not self.stopping:
             await clock.sleep_until(clock.monotonic() + self.breaker.pause)
             if self.breaker.open and not self.stopping:
                 try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from hub.core.channels import DEFAULT, full_name
+from hub.core.intake import Idempotency, Submission
 from hub.delivery.request import call_headers, callback_url, header, repetition
 from hub.dialects.powerstore import wire
 from hub.dialects.powerstore.exchange import Exchange
@@ -39,16 +40,21 @@ async def change(exchange: Exchange) -> Response:
     if exchange.request.method == "PATCH" and not value:
         raise BadRequest("The body of a change names what is to change.", code="bad-json")
     spec = _spec(exchange, wire.target(exchange.segments), raw)
-    verifies, seat = _verifies(exchange), exchange.front.waiting.seat
+    mark, verifies, seat = repetition(exchange.request.scope, raw), _verifies(exchange), exchange.front.waiting.seat
+    known: Submission | None = None
+    if verifies:
+        # What a repetition is about may be gone by now, through what was taken the first time.
+        known = await _recalled(exchange, mark)
+        verifies = known is None
     if as_job:
         if verifies:
             with seat(spec.account):
-                await _verify(exchange)
-        return await _submitted(exchange, spec, raw, waits=False)
+                known = await _verified(exchange, mark)
+        return await _submitted(exchange, spec, mark, known, waits=False)
     with seat(spec.account):
         if verifies:
-            await _verify(exchange)
-        return await _submitted(exchange, spec, raw, waits=True)
+            known = await _verified(exchange, mark)
+        return await _submitted(exchange, spec, mark, known, waits=True)
 
 
 async def read(exchange: Exchange) -> Response:
@@ -64,12 +70,14 @@ async def read(exchange: Exchange) -> Response:
     return exchange.answer(told.status, told.value, told.headers)
 
 
-async def _submitted(exchange: Exchange, spec: CallSpec, raw: bytes, *, waits: bool) -> Response:
+async def _submitted(
+    exchange: Exchange, spec: CallSpec, mark: Idempotency | None, known: Submission | None, *, waits: bool
+) -> Response:
     front, request = exchange.front, exchange.request
-    submission = await front.hub.intake.submit(exchange.holder.principal, [spec], repetition(request.scope, raw))
+    submission = known or await front.hub.intake.submit(exchange.holder.principal, [spec], mark)
     verdict = submission.verdicts[0]
     if isinstance(verdict, Refusal):
-        raise verdict
+        raise _new(exchange, mark, verdict)
     call = verdict.call
     headers = call_headers(call.id, call.spec.channel, verdict.position, replayed=submission.replayed)
     if waits:
@@ -84,6 +92,29 @@ def _verifies(exchange: Exchange) -> bool:
     """Whether the array is asked for the instance first: where it is set so, and the change names one."""
     least = 3 if exchange.request.method == "POST" else 2
     return bool(exchange.array.attrs.get("verify_instances")) and len(exchange.segments) >= least
+
+
+async def _verified(exchange: Exchange, mark: Idempotency | None) -> Submission | None:
+    """Ask for the instance of a change that is new. What became of it after all, where it is not: of two that came
+    together, the one may have taken away what the other asks for."""
+    try:
+        await _verify(exchange)
+    except NotFound as refusal:
+        known = await _recalled(exchange, mark)
+        if known is None:
+            raise _new(exchange, mark, refusal) from None
+        return known
+    return None
+
+
+async def _recalled(exchange: Exchange, mark: Idempotency | None) -> Submission | None:
+    return await exchange.front.hub.intake.recalled(exchange.holder.principal, mark)
+
+
+def _new(exchange: Exchange, mark: Idempotency | None, refusal: Refusal) -> Refusal:
+    """A refusal of a request whose key was looked up, and is not known: who repeats it has not been taken before."""
+    exchange.request.state.looked_up = mark is not None
+    return refusal
 
 
 async def _verify(exchange: Exchange) -> None:

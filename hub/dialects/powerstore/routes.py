@@ -58,6 +58,8 @@ class Rest:
             return
         except HubError as error:
             response = _told(error)
+            if getattr(request.state, "looked_up", False):
+                response.headers["idempotent-replayed"] = "false"
         except Exception:
             # Its clients take nothing but JSON; the bug is told to the operator.
             log.exception("a request failed")
