@@ -74,6 +74,11 @@ class Blame:
         if self._down:
             self._down, self._growth = False, self._most
 
+    @property
+    def doubts_lists(self) -> bool:
+        """Whether so many lists were refused, and nothing was answered, that one job is to be asked after by itself."""
+        return self.nobody_else and self._count >= MOST_IN_VAIN - SINGLE
+
     def in_vain(self, weight: int, *, known: bool) -> bool:
         """A question was of no use; whether there may be more of them."""
         self._count += SINGLE if weight == SILENT and self.nobody_else else weight

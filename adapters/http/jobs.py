@@ -152,7 +152,7 @@ class Jobs:
         good = answer.status in (200, 206)
         found = rows(answer.body) if good and answer.whole else None
         if found is None:
-            return self._no_list(chunk, answer, asked_at)
+            return await self._no_list(chunk, answer, asked_at)
         self._answered()
         self._blame.cleared(chunk)
         by_id = {id_of(self._shape, row): row for row in found}
@@ -170,7 +170,7 @@ class Jobs:
                     self._jobs.later(job, asked_at)
         return await self._each(missing)
 
-    def _no_list(self, chunk: list[Job], answer: Answer, asked_at: float) -> bool:
+    async def _no_list(self, chunk: list[Job], answer: Answer, asked_at: float) -> bool:
         """There is no list of these jobs: too many, or one among them with which it cannot be told, or the upstream is
         in trouble. That shows when it is asked after fewer."""
         pause = retry_after(answer.headers, self._clock.now())
@@ -187,6 +187,9 @@ class Jobs:
         if pause is not None:
             self._jobs.hold_off(pause)
             return False
+        if self._blame.doubts_lists:
+            # It may be that no list is answered at all: one job by itself tells that from an upstream in trouble.
+            return await self._each(chunk[:1])
         return self._in_vain(LIST if answer.status else SILENT, known=False)
 
     def _in_vain(self, weight: int, *, known: bool) -> bool:

@@ -245,6 +245,9 @@ class HubWebSocketProtocol(WebSocketsSansIOProtocol):
         """As uvicorn: the client says goodbye, or answers ours."""
         self._mute = True
         super().handle_close(event)
+        if self.close_timer is None and not self.disconnected:
+            # A client that reads nothing more would keep the connection for as long as it likes.
+            self.close_timer = self.loop.call_later(LINGER, self._abort)
 
     def handle_parser_exception(self) -> None:
         """The client broke the protocol or a limit: say so, and read on for a moment.

@@ -46,6 +46,23 @@ async def test_bad_jobs_side_by_side_do_not_hold_up_the_good_ones(
         await leave(tasks)
 
 
+async def test_an_upstream_that_refuses_every_list_is_asked_job_by_job_at_once() -> None:
+    async with bench() as b:
+        tasks = await several(b, 300, SHORT)
+
+        async def no_lists(handling: Any) -> bool:
+            if handling.method == "GET" and "," in handling.query.get("id", ""):
+                await handling.json(404, {"messages": []})
+                return True
+            return False
+
+        b.server.script = no_lists
+        await go_on(b, 60)
+
+        assert sum(task.done() for task in tasks) == 300
+        await leave(tasks)
+
+
 @pytest.mark.parametrize("settings", [{}, ONE_BY_ONE])
 async def test_a_job_that_comes_while_many_stay_bad_is_asked_after_as_any_other(settings: dict[str, Any]) -> None:
     async with bench(**settings) as b:

@@ -24,9 +24,15 @@ UPGRADE = (
 )
 
 
-async def test_it_is_cut_a_moment_after_its_application_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+GOODBYE = b"\x88\x82\x00\x00\x00\x00\x03\xe8"
+
+
+@pytest.mark.parametrize("closing", [False, True])
+async def test_it_is_cut_a_moment_after_its_application_has_ended(
+    monkeypatch: pytest.MonkeyPatch, closing: bool
+) -> None:
     monkeypatch.setattr(hub.server.websocket, "LINGER", 0.05)
-    lost = asyncio.Event()
+    lost, ended = asyncio.Event(), asyncio.Event()
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "websocket.accept"})
@@ -34,6 +40,9 @@ async def test_it_is_cut_a_moment_after_its_application_has_ended(monkeypatch: p
         sink.on_lost = lost.set
         while not sink.paused:
             sink.write(frames.data(b"x" * 65_536, binary=True))
+        if closing:
+            sink.close(1008, "slow")
+        ended.set()
 
     config = uvicorn.Config(
         application, ws=websocket_protocol(Limits()), lifespan="off", log_config=None, timeout_graceful_shutdown=1
@@ -44,6 +53,9 @@ async def test_it_is_cut_a_moment_after_its_application_has_ended(monkeypatch: p
     async with serving(config, listener):
         _, writer = await asyncio.open_connection(*listener.getsockname(), limit=1024)
         writer.write(UPGRADE)
+        await asyncio.wait_for(ended.wait(), PATIENCE)
+        if closing:
+            writer.write(GOODBYE)
 
         await asyncio.wait_for(lost.wait(), PATIENCE)
         writer.transport.abort()

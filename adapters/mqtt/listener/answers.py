@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 REMEMBERED = 64
 UNDER_WAY = 256
-COPIES = 16
+COPIES = 1024
+"""Of one answer, waiting for it to be on disk: beyond what any client has under way unacknowledged."""
 
 Copy = Callable[[bool], None]
 """Told whether the answer was taken."""
