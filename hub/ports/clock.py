@@ -40,6 +40,11 @@ class Clock(Protocol):
         ...
 
 
+EARLY = 0.001
+"""Seconds by which uvloop, which counts milliseconds, may call a timer before its time: whoever is woken and looks at
+the clock would find that it is not time yet, and wait for a timer that has gone."""
+
+
 class SystemClock:
     """The real clock, on the running asyncio loop."""
 
@@ -52,12 +57,12 @@ class SystemClock:
         return time.monotonic()
 
     def call_at(self, when: float, callback: Callable[..., Any], *args: Any) -> Timer:
-        """As `loop.call_at`."""
-        return asyncio.get_running_loop().call_at(when, callback, *args)
+        """As `loop.call_at`, but never early."""
+        return asyncio.get_running_loop().call_at(when + EARLY, callback, *args)
 
     async def sleep_until(self, when: float) -> None:
         """Sleep on the running loop."""
-        await asyncio.sleep(max(0.0, when - self.monotonic()))
+        await asyncio.sleep(max(0.0, when - self.monotonic() + EARLY))
 
 
 def monotonic_at(clock: Clock, moment: datetime) -> float:
