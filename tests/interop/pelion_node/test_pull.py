@@ -78,9 +78,12 @@ def test_an_execution_reaches_the_device_with_its_payload(polling: Peer, devices
 def test_ten_reads_in_flight_each_get_their_own_answer(polling: Peer, devices: Devices) -> None:
     targets = [f"/3303/{number}/5700" for number in range(10)]
     device = devices()
+    # The SDK's ids are the millisecond and a number below 10,000: two of one millisecond may be the same.
     reading = polling.begin(
-        f"return (await Promise.all({json.dumps(targets)}.map((target) =>"
-        f" api.getResourceValue('{device.id}', target)))).map(String)"
+        f"const reads = []; for (const target of {json.dumps(targets)}) {{"
+        f" reads.push(api.getResourceValue('{device.id}', target));"
+        " const now = Date.now(); while (Date.now() === now); }"
+        " return (await Promise.all(reads)).map(String)"
     )
 
     assert reading.result() == targets
