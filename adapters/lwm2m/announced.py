@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from adapters.lwm2m.link import Offer, offer
 
@@ -52,7 +54,8 @@ def announced(query: Sequence[tuple[str, str]], body: bytes, identity: str | Non
         raise Senseless("ep is too long")
     if not name.isprintable():
         raise Senseless("ep is not printable")
-    version = asked.get("lwm2m", "1.0")
+    # One text for all devices that say the same, as with the lifetime: there are many of them.
+    version = sys.intern(asked.get("lwm2m", "1.0"))
     if version.partition(".")[0] != "1":
         raise OtherVersion("only LwM2M 1.x")
     lifetime = _lifetime(asked)
@@ -81,6 +84,11 @@ def _lifetime(asked: dict[str, str]) -> int | None:
     fits = len(text) <= len(str(MAX_LIFETIME)) and text.isascii() and text.isdecimal()
     if not fits or not 1 <= int(text) <= MAX_LIFETIME:
         raise Senseless("lt")
+    return _whole(text)
+
+
+@lru_cache(maxsize=256)
+def _whole(text: str) -> int:
     return int(text)
 
 
