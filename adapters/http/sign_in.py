@@ -42,7 +42,6 @@ class SignIn:
         self._session: dict[str, str] | None = None
         self._token: str | None = None
         self._refused_until = 0.0
-        self.renewals = 0
         self.refused = False
 
     def check(self) -> None:
@@ -116,7 +115,6 @@ class SignIn:
         if not 200 <= answer.status < 300:
             raise Unreachable(f"the sign-in was answered with {answer.status}", delivery=Delivery.NOT_SENT)
         self.refused = False
-        self.renewals += 1
         getall = getattr(answer.headers, "getall", None)
         cookies = cookies_of(getall("Set-Cookie", ()) if getall is not None else ())
         # Without a cookie there is no session: name and password go with every request then.

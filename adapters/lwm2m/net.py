@@ -24,7 +24,6 @@ class Net:
         self.loss = 0.0
         self.doubling = 0.0
         self.delay = 0.0
-        self.carried = 0
         self.lost = 0
         self._ends: dict[Peer, MemoryEndpoint] = {}
         self._last_port = 40_000
@@ -50,7 +49,6 @@ class Net:
             if self.random.random() < self.loss:
                 self.lost += 1
                 continue
-            self.carried += 1
             if self.delay:
                 assert self.clock is not None, "a delay needs a clock"
                 when = self.clock.monotonic() + self.random.random() * self.delay

@@ -202,7 +202,7 @@ class Channels:
             recent = channel.recent(after.offset, limit)
             if recent is not None:
                 return Page(channel.epoch, recent)
-        page = await self._log.read(channel.name, after, limit)
+        page = await self._log.read(channel.name, after, limit, self._limits.listener_bytes)
         if page.epoch != channel.epoch:
             # Deleted (and made again) under our eyes: the deletion tells the reader, not this page.
             return Page(channel.epoch, ())

@@ -61,12 +61,10 @@ class Limits:
     pong: timedelta = timedelta(seconds=20)
 
     # Devices and tenants
-    device_frames_per_second: int = 1000
     devices_per_account: int = 200_000
     keys_per_application: int = 1000
     channels_per_application: int = 1000
     readers_per_application: int = 1000
-    callbacks_per_application: int = 16
     callbacks_per_endpoint: int = 8
     callbacks_per_tenant: int = 128
     callbacks_per_account: int = 256

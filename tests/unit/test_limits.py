@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import fields
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +25,13 @@ def test_the_defaults_are_the_promised_ones() -> None:
     assert (limits.ended, limits.disk_floor) == (timedelta(days=7), 64 << 20)
     # The drain and the ends of adapters and engine together must fit into ten seconds (delivery-guarantees I1).
     assert limits.drain <= timedelta(seconds=8)
+
+
+def test_every_limit_that_can_be_set_limits_something() -> None:
+    hub = Path(__file__).parents[2] / "hub"
+    read = "\n".join(file.read_text("utf-8") for file in hub.rglob("*.py") if file.name != "limits.py")
+
+    assert [field.name for field in fields(Limits) if re.search(rf"imits\.{field.name}\b", read) is None] == []
 
 
 def test_a_bucket_gives_its_burst_and_then_its_rate(clock: ManualClock) -> None:

@@ -52,11 +52,10 @@ def is_address(text: str, levels: int) -> bool:
 class Pattern:
     """A pattern whose `{device}` has so many levels. Raises ValueError for a text that is none."""
 
-    __slots__ = ("_levels", "_match", "filter", "names", "rest", "text")
+    __slots__ = ("_match", "filter", "names", "rest", "text")
 
     def __init__(self, text: str, levels: int = 1) -> None:
         self.text = text
-        self._levels = levels
         self.names: tuple[str, ...] = tuple(found[1] for found in _PLACE.finditer(text))
         if not text or len(set(self.names)) != len(self.names):
             raise ValueError("is a topic in which each {name} stands once")

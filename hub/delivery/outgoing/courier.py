@@ -92,11 +92,9 @@ class Courier:
 
     async def quiet(self, until: float) -> bool:
         """Wait until nothing is under way, at most to monotonic `until`; whether it came to that."""
-        # That the time is over is what the timer says: a loop may call it a moment before the clock shows it.
-        over = asyncio.Event()
-        timer = self._clock.call_at(until, _both, over, self._quiet)
+        timer = self._clock.call_at(until, self._quiet.set)
         try:
-            while self.under_way and not over.is_set():
+            while self.under_way and self._clock.monotonic() < until:
                 self._quiet.clear()
                 await self._quiet.wait()
         finally:
@@ -271,8 +269,3 @@ class Courier:
             del self._gone[next(iter(self._gone))]
         self._gone[delivery.endpoint, delivery.url] = now
         audit.warning("callback gone", extra={"endpoint": delivery.endpoint})
-
-
-def _both(over: asyncio.Event, quiet: asyncio.Event) -> None:
-    over.set()
-    quiet.set()

@@ -70,13 +70,13 @@ class InvokeRoutes:
         exchange = await exchange_of(front, request)
         exchange.need(Scope.CALL)
         now = milliseconds(front.hub.clock.now())
-        most, body = front.hub.limits.payload, exchange.parts()
+        limits, body = front.hub.limits, exchange.parts()
         calls = [
             wire.asked_of(
-                value, exchange.organisation.id, now, setting=setting, most_payload=most,
+                value, exchange.organisation.id, now, setting=setting, most_payload=limits.payload,
                 fault=body.fault(wire.input_of(value), wire.OUTSIDE),
             )
-            for value in wire.calls_of(body.value)
+            for value in wire.calls_of(body.value, limits.batch_calls)
         ]
         await self._taken(exchange, calls, repetition(request.scope, exchange.body))
         replied = milliseconds(front.hub.clock.now())

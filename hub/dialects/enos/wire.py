@@ -20,7 +20,6 @@ from hub.model.device import Device
 from hub.model.product import ASSET, PRODUCT_DEVICE, Service
 
 DEFAULT_TIMEOUT, MOST_TIMEOUT = 30_000, 300_000
-MOST_CALLS = 1000
 OUTSIDE = 3
 """The levels of a body within which the input of a call lies."""
 MOST_ID = 256
@@ -71,13 +70,13 @@ class Asked:
         self.echo = dict(call.spec.echo)
 
 
-def calls_of(body: Mapping[str, Any]) -> list[Any]:
-    """The calls of a request. Raises Failure (400)."""
+def calls_of(body: Mapping[str, Any], most: int) -> list[Any]:
+    """The calls of a request, at most `most`. Raises Failure (400)."""
     data = body.get("data")
     if not isinstance(data, list):
         raise Failure(400, "data is an array of calls", "Invalid Argument data")
-    if len(data) > MOST_CALLS:
-        raise Failure(400, f"data has at most {MOST_CALLS} calls", "Invalid Argument data")
+    if len(data) > most:
+        raise Failure(400, f"data has at most {most} calls", "Invalid Argument data")
     return data
 
 
