@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from hub.core.limits import Limits
 from hub.dialects.enos.failure import Failure
 from hub.dialects.enos.wire import asked_of, calls_of, is_channel_id, value_of
 
@@ -92,7 +93,7 @@ def test_a_request_time_is_the_callers_own() -> None:
 @pytest.mark.parametrize("body", [{}, {"data": {}}, {"data": None}, {"data": [GOOD] * 1001}])
 def test_what_is_no_list_of_at_most_a_thousand_calls_spoils_the_request(body: Any) -> None:
     with pytest.raises(Failure) as told:
-        calls_of(body)
+        calls_of(body, Limits().batch_calls)
 
     assert told.value.code == 400
 
