@@ -171,7 +171,7 @@ class App:
         table, hub = self.settings.enos, self.hub
         organisations = Organisations(hub.directory, hub.access)
         controls = ControlChannels(hub.directory, hub.channels)
-        hub.dispatch.also_told[ENOS] = controls.told_of
+        hub.dispatch.ends.also_told[ENOS] = controls.told_of
         self.outgoing.bodies.register(ENOS, control_message)
         tokens = Tokens(organisations, hub.clock, timedelta(seconds=table.token))
         waiting = EnosWaiting(hub, table.waiting)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from hub.core.access import OPERATOR, Access
-from hub.core.control_channels import ControlChannel, control_of, control_record
+from hub.core.control_channels import ControlChannel, control_of, control_record, new_internal
 from hub.core.directory import Directory
 from hub.core.organisations import (
     SIGNED,
@@ -217,7 +217,8 @@ class Declared:
                 Organisation(id, table.account, table.application, tuple(table.opaque_from))
             ))  # fmt: skip
             for named in table.channels:
-                record = control_record(ControlChannel(named, table.application, table.account, declared=True))
+                made = ControlChannel(named, table.application, table.account, new_internal(), declared=True)
+                record = control_record(made)
                 held = self._directory.record(Kind.CONTROL, record.id)
                 known = None if held is None else control_of(held)
                 if known is not None:

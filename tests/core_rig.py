@@ -162,11 +162,17 @@ class Core:
 
 @asynccontextmanager
 async def running_core(
-    folder: Path, clock: ManualClock | None = None, limits: Limits | None = None, **capabilities: Any
+    folder: Path,
+    clock: ManualClock | None = None,
+    limits: Limits | None = None,
+    away: str | None = None,
+    **capabilities: Any,
 ) -> AsyncIterator[Core]:
-    """A core on the folder's data; leave it and enter it again for a restart."""
+    """A core on the folder's data; leave it and enter it again for a restart. `away`: a device that is offline."""
     clock = clock or ManualClock()
     adapter = ScriptedAdapter(**capabilities)
+    if away is not None:
+        adapter.away[away] = Presence.OFFLINE
     engine = SqliteEngine(folder, clock, SEAL)
     hub = Hub(engine, {"scripted": (adapter, {"account": "acme"})}, clock, limits)
 

@@ -312,7 +312,7 @@ async def served(
         access_log=False,
         log_config=None,
         lifespan="off",
-        timeout_keep_alive=75,
+        timeout_keep_alive=limits.keep_alive.total_seconds(),  # type: ignore[arg-type]
         timeout_graceful_shutdown=5,
     )
     listener = socket.socket()

@@ -76,6 +76,7 @@ class HttpAdapter:
             presence="inferred",
             per_device_inflight=settings.inflight,
             total_inflight=settings.total,
+            late_answers=False,
             max_payload=settings.max_payload,
             attempt_timeout=settings.attempt_timeout.total_seconds(),
         )

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from adapters.http.schedule import Job
 from hub.ports.clock import Clock
 
-LIST, SINGLE, SILENT = 1, 3, 12
+LIST, SINGLE, SILENT = 1, 3, 40
 """How much a question counts that was of no use: for a list, for one job, and one that was not answered at all."""
-MOST_IN_VAIN, MOST_BESIDE = 9, 36
+MOST_IN_VAIN, MOST_BESIDE = 9, 120
 """How much of that there may be in a row: where nothing was answered in the round, and where something was."""
 GROW_AFTER = 60.0
 """Seconds after which lists are twice as long again, where nobody was found who is to blame for their being short."""
@@ -32,14 +32,15 @@ class Blame:
         self._count = 0
         self._down = False
         self.nobody_else = True
-        """Whether nothing was answered in this round."""
+        """Whether nothing was answered in this round, nor in those that it goes on from."""
         self.known = True
         """Whether all that was of no use since the last answer was about jobs that are known to be bad."""
 
-    def begin(self) -> None:
-        """A round begins."""
-        self._count = 0
-        self.nobody_else = self.known = True
+    def begin(self, *, anew: bool) -> None:
+        """A round begins, `anew` unless the one before was over before everybody had a turn."""
+        if anew:
+            self._count = 0
+            self.nobody_else = self.known = True
         if self._clock.monotonic() >= self._grow_at:
             self._longest = 0
             self._growth, self._grow_at = max(2, self._growth), self._clock.monotonic() + GROW_AFTER

@@ -1,6 +1,7 @@
 """The jobs that one upstream holds, asked after by one questioner for everybody who waits.
 
-One question is under way at a time, as many jobs in each as fit where the upstream can answer that. When a job is due:
+One question is under way at a time, as many jobs in each as fit where the upstream can answer that, and a round of them
+is ten requests, or a list for each hundred jobs: who has no turn in one has it in the next. When a job is due:
 `schedule.py`.
 """
 
@@ -10,6 +11,7 @@ import asyncio
 import logging
 from dataclasses import replace
 from datetime import datetime, timedelta
+from math import ceil
 
 from adapters.http.blame import LIST, SILENT, SINGLE, Blame
 from adapters.http.coding import TOO_LARGE
@@ -18,13 +20,16 @@ from adapters.http.results import MOST_RESULTS, Results
 from adapters.http.schedule import Job, Schedule
 from adapters.http.settings import HttpSettings
 from adapters.http.shape import JobShape, without
-from adapters.http.told import OMITTED, AtWork, Ended, Told, id_of, of_answer, of_row, rows
+from adapters.http.told import OMITTED, AtWork, Ended, Told, Unknown, id_of, of_answer, of_row, rows
 from adapters.http.upstream import Upstream
 from adapters.http.wire import Answer, filled, retry_after
 from hub.ports.adapter import CallError, Delivery, DeviceTimeout, NotConnected, Unreachable
 from hub.ports.clock import Clock
 
 MOST_IDS = 100
+MOST_REQUESTS, APART = 10, 3
+"""Requests of a round, unless lists of all that are due are more; and how many of them are kept for those that are not
+asked after in lists like the others."""
 MOST_URL = 4000
 BATCH_ANSWER = 16 * 1024 * 1024
 
@@ -48,6 +53,8 @@ class Jobs:
         beside = Beside(pace, upstream.bound, MOST_RESULTS)
         self.results = Results(upstream, clock, self._jobs, beside, self._answer)
         self._blame = Blame(clock, MOST_IDS if shape.many else 1)
+        self._last = 0
+        self._unasked = False
         self._trouble = False
         self._stopping = False
         self.rounds = 0
@@ -112,8 +119,13 @@ class Jobs:
     async def _round(self) -> None:
         due = self._jobs.round()
         self.rounds += 1
-        self._blame.begin()
-        while due:
+        self._blame.begin(anew=not self._unasked)
+        self._unasked = False
+        self._last = self.polls + max(MOST_REQUESTS, ceil(len(due) / MOST_IDS) if self._shape.many else 2 * len(due))
+        while due and self.polls < self._last:
+            odd = [job for job in due if not job.fresh]
+            if odd and self.polls >= self._last - min(APART, len(odd)):
+                due = odd
             chunk = self._chunk(due)
             due = due[len(chunk) :]
             chunk = [job for job in chunk if job.answers]
@@ -123,15 +135,17 @@ class Jobs:
             going_on = await self._ask(chunk)
             if not going_on:
                 return
-            # Those of a list that was refused come again, in shorter ones, once the others had their turn.
-            due += [job for job in chunk if len(chunk) > 1 and job.suspect and not job.bad]
+            # Those of a list that was refused come again, in shorter ones, once the others had their turn, and those
+            # that it was without by themselves.
+            due += [job for job in chunk if len(chunk) > 1 and not (job.fresh or job.bad)]
+        self._unasked = any(not job.fresh for job in due)
 
     def _chunk(self, due: list[Job]) -> list[Job]:
         chunk: list[Job] = []
         room = MOST_URL - len(str(self._upstream.base)) - len(self._shape.many)
         most = due[0].most
         for job in due:
-            if job.bad or job.brief or not _plain(job.ref):
+            if job.bad or job.alone:
                 return chunk or [job]
             most = min(most, job.most)
             room -= len(job.ref) + 1
@@ -156,19 +170,18 @@ class Jobs:
         self._answered()
         self._blame.cleared(chunk)
         by_id = {id_of(self._shape, row): row for row in found}
-        missing = []
         for job in chunk:
             job.asked_at = asked_at
             row = by_id.get(job.ref)
             if row is None:
-                missing.append(job)
+                job.alone = True
             else:
                 try:
                     self._take(job, asked_at, of_row(self._shape, row, now))
                 except Exception:
                     log.exception("%s: a job cannot be read", self._upstream.name)
                     self._jobs.later(job, asked_at)
-        return await self._each(missing)
+        return True
 
     async def _no_list(self, chunk: list[Job], answer: Answer, asked_at: float) -> bool:
         """There is no list of these jobs: too many, or one among them with which it cannot be told, or the upstream is
@@ -225,7 +238,9 @@ class Jobs:
         answer = await self._get(path, self._most_answer)
         if answer is not None and _too_large(answer) and shape.state and self._brief and not job.brief:
             # How it stands is told in few words; what it brought is not to be had.
-            job.brief = True
+            job.brief = job.alone = True
+            if self.polls >= self._last:
+                return True
             await self._pace.turn()
             path = self._path(job)
             answer = await self._get(path, self._most_answer)
@@ -238,8 +253,7 @@ class Jobs:
         if gone or (_too_large(answer) and shape.state):
             self._answered()
             why = "the upstream does not know the job any more" if gone else "what is said of the job is too large"
-            for waits in list(job.answers):
-                _fail(waits, why)
+            self._give_up(job, why)
             return True
         told = of_answer(shape, answer, self._upstream.url(path), now)
         if told is None:
@@ -292,9 +306,12 @@ class Jobs:
         return self._clock.now() + timedelta(seconds=self._upstream.skew or 0.0)
 
     def _take(self, job: Job, asked_at: float, told: Told) -> None:
-        job.bad = job.suspect = False
+        job.heard()
         if isinstance(told, AtWork):
             self._jobs.again(job, asked_at, told)
+            return
+        if isinstance(told, Unknown):
+            self._give_up(job, "the upstream does not know what became of the job")
             return
         if job.brief and isinstance(told, Ended):
             response = told.response
@@ -302,6 +319,10 @@ class Jobs:
         for answer in job.answers:
             if not answer.done():
                 answer.set_result(told)
+
+    def _give_up(self, job: Job, why: str) -> None:
+        for answer in job.answers:
+            _fail(answer, why)
 
 
 _SILENCE = Answer(0, {})
@@ -314,8 +335,3 @@ def _too_large(answer: Answer) -> bool:
 def _fail(answer: asyncio.Future[Told], why: str) -> None:
     if not answer.done():
         answer.set_exception(DeviceTimeout(why, delivery=Delivery.DELIVERED))
-
-
-def _plain(ref: str) -> bool:
-    """Whether an id can stand in a list of ids as it is."""
-    return ref.isascii() and all(char.isalnum() or char in "-_.:~" for char in ref)

@@ -122,7 +122,7 @@ _CANNOT: dict[int | str, str] = {
     22: "it cannot observe",
     24: "nothing comes unasked",
     25: "nothing comes unasked",
-    26: "nothing comes unasked; garbage as an answer: tests/wires/test_http_answers.py",
+    26: "nothing comes unasked; garbage as an answer: tests/wires/test_http_answers.py, trips/test_http_texts.py",
     27: "nothing comes unasked; oversized answers: tests/wires/test_http_answers.py",
     28: "it cannot observe; coming back is shown by 18",
     31: "its devices do not register",

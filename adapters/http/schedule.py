@@ -27,9 +27,12 @@ TOGETHER = 0.25
 class Job:
     """One job and those who wait for it. `bad`: nothing could be made of what was said of it last; `brief`: its result
     is too large to be asked for. `most`: of how many jobs a list may be in which it is asked after; `suspect`: the last
-    such list was refused, so that it may be the one to blame."""
+    such list was refused, so that it may be the one to blame. `alone`: it is asked after by itself, since the last list
+    was without it, or what is said of it fits in none; `listed`: its id can stand in a list."""
 
-    __slots__ = ("answers", "asked_at", "bad", "brief", "due", "hinted", "most", "pause", "ref", "suspect")
+    __slots__ = (
+        "alone", "answers", "asked_at", "bad", "brief", "due", "hinted", "listed", "most", "pause", "ref", "suspect",
+    )  # fmt: skip
 
     def __init__(self, ref: str, due: float, pause: float, hinted: bool, most: int) -> None:
         self.ref = ref
@@ -38,8 +41,20 @@ class Job:
         self.hinted = hinted
         self.asked_at = float("-inf")
         self.bad = self.brief = self.suspect = False
+        self.listed = most == 1 or _plain(ref)
+        self.alone = not self.listed
         self.most = most
         self.answers: list[asyncio.Future[Told]] = []
+
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing speaks against a list with as many others as may be."""
+        return not (self.bad or self.suspect or self.alone)
+
+    def heard(self) -> None:
+        """Something was made of what was said of it."""
+        self.bad = self.suspect = False
+        self.alone = self.brief or not self.listed
 
 
 class Schedule:
@@ -106,17 +121,15 @@ class Schedule:
 
     def round(self) -> list[Job]:
         """Begin a round: the jobs that are due, and in questions that are asked anyway those that are due next. A round
-        may break off: first come those that were not asked after for longest, then those that may be to blame for a
-        list that was refused, last those that are bad."""
+        may break off, and has only so many requests: first come those that were not asked after for longest, then those
+        that may be to blame for a list that was refused or are asked after by themselves, last those that are bad."""
         now = self._clock.monotonic()
         due = [job for job in self._jobs.values() if self._due(job) <= now or self._nearly(job, now)]
-        listed = sum(not (job.bad or job.suspect) for job in due)
+        listed = sum(job.fresh for job in due)
         room = -listed % self._most
         if listed and room:
             asked = set(due)
-            others = (
-                job for job in self._jobs.values() if not (job in asked or job.hinted or job.bad or job.suspect)
-            )
+            others = (job for job in self._jobs.values() if job.fresh and not (job in asked or job.hinted))
             due += heapq.nsmallest(room, others, key=_by_due)
         self._asked_at = now
         due.sort(key=_by_asked)
@@ -200,4 +213,9 @@ def _by_due(job: Job) -> float:
 
 
 def _by_asked(job: Job) -> tuple[bool, bool, float]:
-    return job.bad, job.suspect, job.asked_at
+    return job.bad, not job.fresh, job.asked_at
+
+
+def _plain(ref: str) -> bool:
+    """Whether an id can stand in a list of ids as it is."""
+    return ref.isascii() and all(char.isalnum() or char in "-_.:~" for char in ref)

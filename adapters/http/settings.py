@@ -7,7 +7,7 @@
     answer = 60                  # seconds that one request to a job upstream may take
     max_payload = 65536          # bytes of a request
     max_answer = 1048576         # bytes of an answer; a longer one is not read
-    failures = 5                 # connections that fail in a row before an upstream counts as away
+    failures = 5                 # connections that fail, or say nothing, in a row before an upstream counts as away
     interval = 1                 # seconds to the first poll of a job, and between polls of one upstream
     interval_most = 10           # seconds to which the pause grows while a job stays at work
     requests_per_second = 20     # polls of one upstream

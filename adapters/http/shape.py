@@ -16,7 +16,9 @@ All of it is settings; the shapes that have a name are no more than settings tha
     state = "state"            # member that tells how the job stands; "": its answer is the result
     state_else = "phase"       # another, where the first is missing
     done = ["COMPLETED"]       # its words for success
-    failed = ["FAILED"]        # its words for failure; every other word: still at work
+    failed = ["FAILED"]        # its words for failure
+    unknown = []               # its words for an end of which it does not know itself what became of the change; every
+                               # word that stands nowhere here: still at work
     status = "response_status" # member with the HTTP status of the result
     body = "response_body"     # member with the result itself; "": the whole answer
     follow = "job_job_response" # `response_type` of a result that is a further job
@@ -30,6 +32,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 _ASKED = "id,state,phase,response_status,response_body,end_time,estimated_completion_time,progress_percentage"
+
+_LEFT = "unrecoverable_failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class JobShape:
     state_else: str = ""
     done: frozenset[str] = frozenset()
     failed: frozenset[str] = frozenset()
+    unknown: frozenset[str] = frozenset()
     status: str = ""
     body: str = ""
     follow: str = ""
@@ -62,7 +67,7 @@ POWERSTORE = JobShape(
     state="state",
     state_else="phase",
     done=frozenset({"completed"}),
-    failed=frozenset({"failed", "unrecoverable_failed", "skipped"}),
+    failed=frozenset({"failed", _LEFT, "skipped"}),
     status="response_status",
     body="response_body",
     follow="job_job_response",
@@ -82,8 +87,14 @@ def without(template: str, member: str) -> str:
 
 SHAPES: Mapping[str, JobShape] = {
     "powerstore": POWERSTORE,
-    # A hub answers a repeated submit with the job of the first: nothing has to be looked for.
-    "hub": replace(POWERSTORE, key="Idempotency-Key"),
+    # A hub answers a repeated submit with the job of the first: nothing has to be looked for. Where an array that
+    # cannot clean up after a failure says so, a hub says that nobody knows.
+    "hub": replace(
+        POWERSTORE,
+        key="Idempotency-Key",
+        failed=POWERSTORE.failed - {_LEFT},
+        unknown=frozenset({_LEFT}),
+    ),
     "location": JobShape(
         state="status",
         done=frozenset({"succeeded", "success", "completed", "done"}),
@@ -108,7 +119,7 @@ def read_shape(name: str, table: Any) -> JobShape | None:
     for key, value in table.items():
         if key not in names:
             raise ValueError(f"job.{key}: no such setting; there are {', '.join(sorted(names))}")
-        changed[key] = _words(key, value) if key in ("done", "failed") else _text(key, value)
+        changed[key] = _words(key, value) if key in ("done", "failed", "unknown") else _text(key, value)
     shape = replace(known, **changed)
     if shape.id and "{id}" not in shape.one:
         raise ValueError("job.one: must hold {id}, since the body of the 202 names the job")

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import anyio
 
 from adapters.http.settings import UpstreamSettings
-from adapters.http.wire import Answer, cookies_of
+from adapters.http.wire import Answer, cookies_of, plain
 from hub.ports.adapter import Delivery, DeviceTimeout, Unreachable
 from hub.ports.clock import Clock
 
@@ -87,8 +87,8 @@ class SignIn:
 
     def heard(self, headers: Mapping[str, str]) -> None:
         """Any answer may bring a newer token."""
-        token = headers.get(TOKEN)
-        if token and self._session is not None:
+        token = plain(headers.get(TOKEN))
+        if token is not None and self._session is not None:
             self._token = token
 
     async def _my_turn(self, until: float) -> None:
@@ -120,7 +120,7 @@ class SignIn:
         # Without a cookie there is no session: name and password go with every request then.
         shown = "; ".join(f"{name}={value}" for name, value in cookies.items())
         self._session = {"Cookie": shown} if shown else {"Authorization": self._basic()}
-        self._token = answer.headers.get(TOKEN)
+        self._token = plain(answer.headers.get(TOKEN))
 
     def _basic(self) -> str:
         text = f"{self._settings.user}:{self._looked_up(self._settings.password)}"

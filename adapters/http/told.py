@@ -16,7 +16,10 @@ from adapters.http.shape import JobShape
 from adapters.http.wire import REFUSALS, REFUSED, Answer, response_of, retry_after
 from hub.ports.adapter import DeviceResponse
 
-MOST_ID = 1024
+MOST_ID, MOST_DIGITS = 1024, 300
+_NO_TEXT = "\ufffd"
+MOST_MENDED = 2 * 1024 * 1024
+"""Bytes of a body that is read once more where it is no proper JSON: that takes far longer, and everybody waits."""
 OMITTED = "omitted"
 """The member of `native` that says why a result is missing."""
 
@@ -45,7 +48,12 @@ class Further:
     result: bool = False
 
 
-Told = AtWork | Ended | Further
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Over, and its upstream itself does not know what became of it."""
+
+
+Told = AtWork | Ended | Further | Unknown
 
 
 def job_of(shape: JobShape, answer: Answer, asked: URL) -> str | None:
@@ -103,6 +111,8 @@ def of_row(shape: JobShape, row: Mapping[str, Any], now: datetime) -> Told:
     if word is None and shape.state_else:
         word = row.get(shape.state_else)
     state = str(word).casefold() if isinstance(word, str) else ""
+    if state in shape.unknown:
+        return Unknown()
     if state not in shape.done and state not in shape.failed:
         return AtWork(estimate=_until(row.get(shape.ends_at), now) if shape.ends_at else None)
     status = _status(row.get(shape.status)) if shape.status else None
@@ -167,18 +177,36 @@ def rows(body: bytes) -> list[Mapping[str, Any]] | None:
 
 
 def loaded(body: bytes) -> Any:
-    """The value of a JSON body, None for anything else."""
+    """The value of a JSON body, None for anything else. What is no text in it is read as U+FFFD, what is no number as
+    null: a job is not waited for without end because of a message that cannot be read."""
     try:
         return orjson.loads(body) if body else None
     except orjson.JSONDecodeError:
+        if len(body) > MOST_MENDED:
+            return None  # a list, and the same is asked for in shorter ones
+    try:
+        value = json.loads(body.decode("utf-8-sig", "replace"), strict=False, parse_int=_whole)
+        # Halves of pairs of surrogates, which can be written in JSON, and infinities are found where it is written out.
+        text = json.dumps(value, ensure_ascii=False).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError):
         return None
+
+
+def _whole(digits: str) -> int | None:
+    return int(digits) if len(digits) <= MOST_DIGITS else None
+
+
+def _no_number(word: str) -> None:
+    return None
 
 
 def _id(value: Any) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    right = isinstance(value, str) and 0 < len(value) <= MOST_ID and value.isprintable() and value not in (".", "..")
-    return value if right else None
+    if not isinstance(value, str) or not 0 < len(value) <= MOST_ID or value in (".", ".."):
+        return None
+    return value if value.isprintable() and _NO_TEXT not in value else None
 
 
 def _status(value: Any) -> int | None:

@@ -27,6 +27,8 @@ from adapters.http.wire import Answer, skew
 from hub.ports.adapter import AdapterContext, Delivery, DeviceTimeout, NotConnected, Unreachable
 
 KEPT = 15.0
+PATIENCE = 0.5
+"""Seconds for which nothing must have been heard before that says something of the upstream."""
 READS = frozenset({"GET", "HEAD"})
 _FOREVER = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 
@@ -163,6 +165,7 @@ class Upstream:
         if self.stopping:
             raise NotConnected("the hub is stopping", delivery=Delivery.NOT_SENT)
         mark = SimpleNamespace(connected=False)
+        began, answers = self._ctx.clock.monotonic(), self.breaker.answers
         self.requests += 1
         with anyio.CancelScope() as scope:
             guard = self._ctx.clock.call_at(until, scope.cancel)
@@ -175,8 +178,10 @@ class Upstream:
         delivery = Delivery.MAYBE if mark.connected else Delivery.NOT_SENT
         if self.stopping:
             raise NotConnected("the hub is stopping", delivery=delivery)
-        if not mark.connected:
-            self.breaker.failed()
+        waited = self._ctx.clock.monotonic() - began
+        if not mark.connected or (waited >= PATIENCE and self.breaker.answers == answers):
+            # Slow is not away: who was heard of meanwhile, by whatever request, is there.
+            self.breaker.failed(silent=mark.connected)
         raise DeviceTimeout("no answer in time", delivery=delivery)
 
     async def _exchange(

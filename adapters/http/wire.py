@@ -24,7 +24,7 @@ REFUSED = "UPSTREAM_REFUSED"
 _SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
 _MAX_AGE = re.compile(r"(?:^|,)\s*max-age=\"?([0-9]{1,9})", re.IGNORECASE | re.ASCII)
 _NOT_KEPT = re.compile(r"(?:^|,)\s*(?:no-store|no-cache|private)", re.IGNORECASE)
-_CONTENT_TYPE = re.compile(r"[!-~]+(?: [!-~]+)*", re.ASCII)
+_PLAIN = re.compile(r"[!-~]+(?: [!-~]+)*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def filled(template: str, **values: str) -> str:
 
 def content_type_of(text: str | None) -> str | None:
     """A content type that may stand in a header. Raises BadRequest (NOT_SENT)."""
-    if text is not None and _CONTENT_TYPE.fullmatch(text) is None:
+    if text is not None and _PLAIN.fullmatch(text) is None:
         raise BadRequest("a content type is printable text", delivery=Delivery.NOT_SENT)
     return text
 
@@ -82,11 +82,16 @@ def response_of(answer: Answer, now: datetime) -> DeviceResponse:
     pause = retry_after(answer.headers, now)
     if pause is not None and answer.status in (429, 503):
         native["retry_after"] = min(pause, MOST_PATIENCE)
-    place = answer.headers.get("Content-Range")
+    place = plain(answer.headers.get("Content-Range"))
     if place is not None:
         native["content_range"] = place
-    kind = answer.headers.get("Content-Type")
+    kind = plain(answer.headers.get("Content-Type"))
     return DeviceResponse(answer.status, answer.body, kind, max_age(answer.headers), native)
+
+
+def plain(text: str | None) -> str | None:
+    """A header as it may be told and said again; None for one that is no printable ASCII: its bytes may be no text."""
+    return text if text is not None and _PLAIN.fullmatch(text) else None
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
@@ -116,7 +121,7 @@ def cookies_of(values: Iterable[str]) -> dict[str, str]:
     found = {}
     for value in values:
         name, equals, rest = value.partition(";")[0].strip().partition("=")
-        if equals and name and name.isascii() and name.isprintable():
+        if equals and name and name.isascii() and name.isprintable() and rest.isascii() and rest.isprintable():
             found[name] = rest.strip()
     return found
 

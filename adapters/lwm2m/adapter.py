@@ -64,6 +64,7 @@ class LwM2MAdapter:
             total_inflight=settings.total,
             retransmits=True,
             no_response=True,
+            late_answers=False,  # from another port it is nobody's; while its device stays, it is awaited
             sleepy=True,
             max_payload=settings.max_payload,
             attempt_timeout=settings.attempt_timeout.total_seconds(),
@@ -73,7 +74,7 @@ class LwM2MAdapter:
     # -- life -----------------------------------------------------------------------------------
 
     async def start(self, ctx: AdapterContext) -> None:
-        """Know the registrations of before, then open the port. Raises OSError when it cannot be had."""
+        """Know the registrations of before, then open the port. Raises CannotListen when it cannot be had."""
         if self._parts is not None:
             return
         parts = Parts(ctx, self._settings, self._endpoint)
@@ -120,7 +121,7 @@ class LwM2MAdapter:
             return DeviceResponse(200, native={"sent": True})
         registration.slots.open += 1
         parts.room.take()
-        owner = Owner(req.device, req.call_id)
+        owner = Owner(req.device, req.call_id, wanted.path)
         told: Mapping[str, str] = {}
         try:
             if wanted.readable:

@@ -15,6 +15,8 @@ from adapters.lwm2m.option import uint
 
 LARGEST = 6  # the size exponent of 1024 bytes
 MAX_NUMBER = (1 << 20) - 1
+# What an upload takes beside its bytes.
+_FRAME = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class Step(enum.Enum):
     WHOLE = "whole"
     OUT_OF_ORDER = "out of order"
     TOO_LARGE = "too large"
+    NO_ROOM = "no room"
 
 
 @dataclass(slots=True)
@@ -65,15 +68,23 @@ class _Upload:
     touched: float
     data: bytearray = field(default_factory=bytearray)
 
+    @property
+    def size(self) -> int:
+        """Bytes that it takes."""
+        return len(self.data) + _FRAME
+
 
 class Uploads:
-    """Uploads that are under way: at most `most`, of at most `limit` bytes each, none that rests longer than `age`.
+    """Uploads that are under way: of at most `most` bytes in all and `limit` bytes each, none that rests longer than
+    `age`.
 
-    When there are too many, the one that rests longest goes. A key tells uploads apart (device, path, query).
+    Nobody pushes another one out: there is NO_ROOM for a block that would be too much, and its upload begins again
+    later. A key tells uploads apart (device, path, query).
     """
 
-    def __init__(self, most: int = 64, limit: int = 65_536, age: float = 60.0) -> None:
-        self._most = most
+    def __init__(self, most: int = 16 * 1024 * 1024, limit: int = 65_536, age: float = 60.0) -> None:
+        self._most = max(most, limit + _FRAME)
+        self._taken = 0
         self.limit = limit
         self._age = age
         self._open: OrderedDict[Hashable, _Upload] = OrderedDict()
@@ -87,25 +98,33 @@ class Uploads:
             oldest, upload = next(iter(self._open.items()))
             if now - upload.touched <= self._age:
                 break
-            del self._open[oldest]
+            self._drop(oldest)
         if block.number == 0:
-            self._open.pop(key, None)
+            self._drop(key)
             if not block.more:
                 return (Step.TOO_LARGE, b"") if len(data) > self.limit else (Step.WHOLE, data)
-            while len(self._open) >= self._most:
-                self._open.popitem(last=False)
             self._open[key] = _Upload(now)
+            self._taken += _FRAME
         found = self._open.get(key)
         if found is None or block.start != len(found.data) or (block.more and len(data) != block.size):
-            self._open.pop(key, None)
+            self._drop(key)
             return Step.OUT_OF_ORDER, b""
         if len(found.data) + len(data) > self.limit:
-            del self._open[key]
+            self._drop(key)
             return Step.TOO_LARGE, b""
+        if not block.more:
+            self._drop(key)
+            return Step.WHOLE, bytes(found.data) + data
+        if self._taken + len(data) > self._most:
+            self._drop(key)
+            return Step.NO_ROOM, b""
         found.data += data
         found.touched = now
+        self._taken += len(data)
         self._open.move_to_end(key)
-        if block.more:
-            return Step.MORE, b""
-        del self._open[key]
-        return Step.WHOLE, bytes(found.data)
+        return Step.MORE, b""
+
+    def _drop(self, key: Hashable) -> None:
+        upload = self._open.pop(key, None)
+        if upload is not None:
+            self._taken -= upload.size

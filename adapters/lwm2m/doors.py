@@ -8,6 +8,7 @@ from typing import Any
 from adapters.lwm2m.endpoint import Endpoint, UdpEndpoint
 from adapters.lwm2m.exchange import Peer
 from adapters.lwm2m.settings import LwM2MSettings
+from hub.model.errors import CannotListen
 from hub.ports.abilities import HoldsKeys
 from hub.ports.adapter import AdapterContext
 
@@ -39,12 +40,12 @@ class Doors:
         return [door.port for door in (self._plain, self._secure) if door is not None]
 
     def open(self, hear: Callable[[bytes, Peer], None]) -> None:
-        """Open both, or none. Raises OSError."""
+        """Open both, or none. Raises CannotListen."""
         self._plain.open(hear)
         if self._secure is not None:
             try:
                 self._secure.open(hear)
-            except OSError:
+            except CannotListen:
                 self._plain.close()
                 raise
 

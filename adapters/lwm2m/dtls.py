@@ -119,7 +119,7 @@ class DtlsEndpoint:
         return len(self._sessions)
 
     def open(self, hear: Callable[[bytes, Peer], None]) -> None:
-        """Begin to let devices in. Raises OSError when the port cannot be had."""
+        """Begin to let devices in. Raises CannotListen when the port cannot be had."""
         self._hear = hear
         self._under.open(self._datagram)
 

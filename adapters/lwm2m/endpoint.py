@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from adapters.lwm2m.exchange import Peer
+from hub.model.errors import CannotListen
 
 BURST = 64
 MOST_QUEUED = 8192
@@ -32,7 +33,7 @@ class Endpoint(Protocol):
     def port(self) -> int: ...
 
     def open(self, hear: Callable[[bytes, Peer], None]) -> None:
-        """Begin to hear. Raises OSError when that cannot be."""
+        """Begin to hear. Raises CannotListen when that cannot be."""
         ...
 
     def send(self, data: bytes, peer: Peer) -> None:
@@ -68,7 +69,7 @@ class UdpEndpoint:
         return 0 if self._socket is None else int(self._socket.getsockname()[1])
 
     def open(self, hear: Callable[[bytes, Peer], None]) -> None:
-        """Bind and begin to hear. Raises OSError when no port of those that may be tried is free."""
+        """Bind and begin to hear. Raises CannotListen when no port of those that may be tried is free."""
         made = self._bind()
         made.setblocking(False)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
@@ -119,7 +120,7 @@ class UdpEndpoint:
             except OSError as error:
                 made.close()
                 if error.errno != errno.EADDRINUSE or port == last:
-                    raise OSError(error.errno, f"UDP port {port} of {self._host}: {error.strerror}") from error
+                    raise CannotListen(f"cannot listen on {self._host} UDP port {port}: {error.strerror}") from error
         raise AssertionError("unreachable")
 
     def _begin_turn(self) -> None:

@@ -34,10 +34,11 @@ class Reset(Unreachable):
 
 
 class Owner(NamedTuple):
-    """Whose request it is; a late answer is told under this."""
+    """Whose request it is, and about what; a late answer is told under this."""
 
     device: str
     call_id: str | None = None
+    path: tuple[str, ...] = ()
 
 
 class Exchange:

@@ -14,7 +14,7 @@ from adapters.lwm2m.codec import ACK, CON, EMPTY, NON, RST, Malformed, Message, 
 from adapters.lwm2m.crew import Crew
 from adapters.lwm2m.exchange import EXCHANGE_LIFETIME, Exchanges, Peer
 from adapters.lwm2m.generations import Generations
-from adapters.lwm2m.notifications import Notifications
+from adapters.lwm2m.notifications import Held, Notifications
 from adapters.lwm2m.option import LOCATION_PATH, OBSERVE
 from adapters.lwm2m.reach import Reach
 from adapters.lwm2m.registrar import Reply
@@ -70,12 +70,13 @@ class Inbound:
             return
         registration = self._whose(peer)
         code = message.code
-        if registration is not None and not 0 < code < 0x20:
+        if registration is not None and message.kind != CON and not 0 < code < 0x20:
+            # Whoever waits for an acknowledgement gets that first: many clients take no request before it.
             self._reach.heard(registration)
         if code == EMPTY:
             if message.kind == CON:  # a CoAP ping
                 self._reset(message, peer)
-            elif message.kind != NON:
+            else:
                 self._exchanges.heard(message, peer)
         elif code < 0x20:
             self._request(message, peer, hash((peer, data)))
@@ -136,8 +137,8 @@ class Inbound:
         # The answer is on its way first: many clients take no request before it.
         if reply.awake is not None:
             self._reach.awake(reply.awake)
-        elif (registration := self._whose(peer)) is not None:
-            self._reach.heard(registration)
+        else:
+            self._awake(peer)
 
     # -- answers and notifications --------------------------------------------------------------
 
@@ -150,6 +151,7 @@ class Inbound:
             if seen is not None:
                 if seen != _PENDING:
                     self._send(seen, peer)
+                    self._awake(peer)
                 return
         if self._exchanges.heard(message, peer):
             self._notifications.begun(message)
@@ -164,8 +166,13 @@ class Inbound:
             if not confirmable:
                 self._notifications.heard(registration, observed, message, peer)
             elif not self._told.full:
-                self._receipts.put(receipt, _PENDING, self._ctx.clock.monotonic())
-                self._told.spawn(self._keep(registration.location, message, peer, receipt), "notification")
+                # Judged now: what comes behind it in the same burst is newer.
+                verdict = self._notifications.judge(registration, observed, message, peer)
+                if isinstance(verdict, Held):
+                    self._receipts.put(receipt, _PENDING, self._ctx.clock.monotonic())
+                    self._told.spawn(self._keep(verdict, message, peer, receipt), "notification")
+                elif verdict:
+                    self._acknowledge(message, peer, receipt)
             else:
                 self.shed += 1
             return
@@ -175,7 +182,7 @@ class Inbound:
                 self._acknowledge(message, peer, receipt)
             if owner.call_id is not None and message.code != codec.CONTINUE:
                 now = self._ctx.clock.monotonic()
-                attrs = {"call_id": owner.call_id, "response": response_of(message)}
+                attrs = {"call_id": owner.call_id, "response": response_of(message, path=owner.path)}
                 self._ctx.emit(DeviceEvent(EventKind.LATE_RESPONSE, owner.device, now, attrs=attrs))
             return
         if self._exchanges.is_open(message.token):
@@ -183,13 +190,9 @@ class Inbound:
         if confirmable or (message.kind == NON and message.first(OBSERVE) is not None):
             self._reset(message, peer)
 
-    async def _keep(self, location: str, message: Message, peer: Peer, receipt: Receipt) -> None:
+    async def _keep(self, held: Held, message: Message, peer: Peer, receipt: Receipt) -> None:
         """Give a confirmable notification to the hub, then acknowledge it; if that fails, let it come again."""
-        watched = self._registry.watched(message.token)
-        kept = False
-        if watched is not None and watched[0].location == location:
-            kept = await self._notifications.accept(*watched, message, peer)
-        if kept:
+        if await self._notifications.hold(held):
             self._acknowledge(message, peer, receipt)
         else:
             self._receipts.pop(receipt)
@@ -200,9 +203,17 @@ class Inbound:
         answer = encode(Message(ACK, EMPTY, message.mid))
         self._receipts.put(receipt, answer, self._ctx.clock.monotonic())
         self._send(answer, peer)
+        self._awake(peer)
 
     def _reset(self, message: Message, peer: Peer) -> None:
         self._send(encode(Message(RST, EMPTY, message.mid)), peer)
+        self._awake(peer)
+
+    def _awake(self, peer: Peer) -> None:
+        """Who is there has what it waited for."""
+        registration = self._whose(peer)
+        if registration is not None:
+            self._reach.heard(registration)
 
     def _next_mid(self) -> int:
         self._mid = (self._mid + 1) & 0xFFFF

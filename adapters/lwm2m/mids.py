@@ -6,7 +6,9 @@ from datetime import datetime
 
 from adapters.lwm2m.exchange import EXCHANGE_LIFETIME
 from hub.ports.adapter import Busy, Delivery
+from hub.ports.clock import Clock
 
+PER_SECOND = 100
 # Half of all message ids per lifetime of an exchange: so none comes again within one, wherever the window lies.
 MIDS_PER_LIFETIME = 1 << 15
 
@@ -14,24 +16,31 @@ MIDS_PER_LIFETIME = 1 << 15
 class Mids:
     """A row of message ids, for as long as whoever hears them may be the same run of a device.
 
-    It begins where the wall clock says: after a restart that is ahead of what was used before it, as long as less than
-    200 messages a second go there, and no id comes again within 247 s.
+    It begins where the wall clock says, and is lifted to there every 247 s: after a restart that is ahead of what was
+    used before it, as long as less than 100 messages a second went there. No id comes again within 247 s: what is used
+    in that time, and what the clock lifts the row by, are less than all of them.
     """
 
     __slots__ = ("_last", "_since", "_used")
 
     def __init__(self, now: datetime) -> None:
-        self._last = int(now.timestamp() * 200) & 0xFFFF
+        self._last = _by_the_clock(now)
         self._since = 0.0
         self._used = 0
 
-    def next(self, now: float, delivery: Delivery) -> int:
+    def next(self, clock: Clock, delivery: Delivery) -> int:
         """The next one. Raises Busy (with `delivery`) when too many were used of late."""
+        now = clock.monotonic()
         if now - self._since >= EXCHANGE_LIFETIME:
             self._since, self._used = now, 0
+            self._last = max(self._last, _by_the_clock(clock.now()))
         if self._used >= MIDS_PER_LIFETIME:
             wait = self._since + EXCHANGE_LIFETIME - now
             raise Busy("the device had too many messages", delivery=delivery, retry_after=wait)
         self._used += 1
-        self._last = (self._last + 1) & 0xFFFF
-        return self._last
+        self._last += 1
+        return self._last & 0xFFFF
+
+
+def _by_the_clock(now: datetime) -> int:
+    return int(now.timestamp() * PER_SECOND)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 from adapters.lwm2m import codec
 from adapters.lwm2m.block import block_of
-from adapters.lwm2m.codec import Message
+from adapters.lwm2m.codec import ACK, Message
 from adapters.lwm2m.crew import Crew
 from adapters.lwm2m.exchange import Peer
-from adapters.lwm2m.observe import Observed
+from adapters.lwm2m.observe import Mark, Observed
+from adapters.lwm2m.operation import segments
 from adapters.lwm2m.option import BLOCK2, OBSERVE, number
 from adapters.lwm2m.registration import Registration
 from adapters.lwm2m.registry import Registry
@@ -44,6 +45,27 @@ class _Reading:
     overtaken: bool = False
 
 
+@dataclass(slots=True, eq=False)
+class Held:
+    """A value, judged when it came, that the hub takes in before it is acknowledged; with the newest one before it and
+    from it on. `last`: the observation ends with it."""
+
+    registration: Registration
+    observed: Observed
+    event: DeviceEvent
+    before: Mark
+    after: Mark
+    last: bool
+
+
+@dataclass(slots=True)
+class _Open:
+    """What the hub takes in just now of one observation, in order; whether its end came behind."""
+
+    held: list[Held] = field(default_factory=list)
+    ended: bool = False
+
+
 class Reads(Protocol):
     """Reads the blocks behind the first of a notification."""
 
@@ -66,6 +88,7 @@ class Notifications:
         self._relocate = relocate
         self._follow_address = follow_address
         self._reading: dict[bytes, _Reading] = {}
+        self._open: dict[bytes, _Open] = {}
         self.shed = 0
         self.stale = 0
 
@@ -78,9 +101,7 @@ class Notifications:
         if watched is not None and message.code >> 5 == 2:
             order = number(message.first(OBSERVE))
             if order is not None:
-                watched[1].active = True
-                watched[1].last, watched[1].last_at = order, self._ctx.clock.monotonic()
-                watched[1].last_mid = None
+                watched[1].begin(order, self._ctx.clock.monotonic(), _mid(message))
 
     def heard(self, registration: Registration, observed: Observed, message: Message, peer: Peer) -> None:
         """A notification that waits for no acknowledgement; the hub may shed it."""
@@ -92,26 +113,54 @@ class Notifications:
             self._overtake(observed)
             if not self._ctx.emit(event):
                 self.shed += 1
-        self._end_if_last(registration, observed, message)
+        if _is_last(message):
+            self._end(registration, observed)
 
-    async def accept(self, registration: Registration, observed: Observed, message: Message, peer: Peer) -> bool:
-        """A notification that is acknowledged when this returns True: when the hub holds it, or need not."""
+    def judge(self, registration: Registration, observed: Observed, message: Message, peer: Peer) -> Held | bool:
+        """A notification that waits for its acknowledgement. It is judged at once, in the order in which they come:
+        True is to be acknowledged, False is to come again, and what is to be held goes to `hold`."""
         if _incomplete(message):
             # The device may take no request before its acknowledgement, so that cannot wait for the rest.
             return self._accept_later(registration, observed, message, peer)
-        before = observed.last, observed.last_at, observed.last_mid
+        before = observed.mark
         event = self._event(registration, observed, message, peer)
-        if event is not None:
-            self._overtake(observed)
-            try:
-                await self._ctx.accept(event)
-            except HubError as error:
-                log.warning("a notification could not be taken: %s", error)
-                if observed.last == event.seq:
-                    observed.last, observed.last_at, observed.last_mid = before
-                return False
-        self._end_if_last(registration, observed, message)
-        return True
+        if event is None:
+            if _is_last(message):
+                self._end(registration, observed)
+            return True
+        self._overtake(observed)
+        held = Held(registration, observed, event, before, observed.mark, _is_last(message))
+        self._open.setdefault(observed.token, _Open()).held.append(held)
+        return held
+
+    async def hold(self, held: Held) -> bool:
+        """Give it to the hub, once; True when the hub holds it, False when it is to come again."""
+        kept = False
+        try:
+            await self._ctx.accept(held.event)
+            kept = True
+        except HubError as error:
+            log.warning("a notification could not be taken: %s", error)
+        finally:
+            self._settle(held, kept)
+        return kept
+
+    def _settle(self, held: Held, kept: bool) -> None:
+        there, observed = self._open[held.observed.token], held.observed
+        behind = there.held[there.held.index(held) + 1 :]
+        there.held.remove(held)
+        there.ended = there.ended or (kept and held.last)
+        if not kept:
+            # As if it had not come: neither for those that come from now on nor for what fails behind it.
+            if observed.mark == held.after:
+                observed.mark = held.before
+            for later in behind:
+                if later.before == held.after:
+                    later.before = held.before
+        if not there.held:
+            del self._open[observed.token]
+            if there.ended:
+                self._end(held.registration, observed)
 
     def _accept_later(self, registration: Registration, observed: Observed, message: Message, peer: Peer) -> bool:
         """Have the rest of it read; False where too many are read already and it is to come again."""
@@ -153,7 +202,9 @@ class Notifications:
             if reading.overtaken:
                 self.shed += 1
             else:
-                await self._ctx.accept(replace(first.event, payload=whole.payload))
+                path = segments(first.observed.spec.target)
+                attrs = {**first.event.attrs, "native": response_of(whole, path=path).native}
+                await self._ctx.accept(replace(first.event, payload=whole.payload, attrs=attrs))
         except (CallError, HubError) as error:
             self.shed += 1
             log.info("a notification of %s could not be read whole: %s", first.observed.spec.target, error)
@@ -166,30 +217,42 @@ class Notifications:
         order = number(message.first(OBSERVE))
         if message.code != codec.CONTENT or not observed.active:
             return None
-        if not observed.takes(order, now, message.mid):
+        if not observed.takes(order, now, _mid(message)):
             self.stale += 1
             return None
         if peer != registration.peer and (self._follow_address or registration.identity is not None):
             # With DTLS the session proves that it is the device; without, only a setting makes us believe it.
             self._relocate(registration, peer)
-        response = response_of(message)
+        response = response_of(message, path=segments(observed.spec.target))
         return DeviceEvent(
             EventKind.NOTIFICATION, registration.address, now, target=observed.spec.target, payload=message.payload,
             content_type=response.content_type, seq=order,
             attrs={
                 "max_age": response.max_age, "observed": True, "proved": registration.identity is not None,
+                "native": response.native,
             },
         )
 
-    def _end_if_last(self, registration: Registration, observed: Observed, message: Message) -> None:
-        """An error, or an answer without a number, is the last that the device says of it (RFC 7641, 3.2)."""
-        if message.code >> 5 == 2 and message.first(OBSERVE) is not None:
-            return
-        if self._registry.unwatch(registration, observed):
+    def _end(self, registration: Registration, observed: Observed) -> None:
+        """The device observes it no longer; told behind what the hub takes in just now."""
+        there = self._open.get(observed.token)
+        if there is not None:
+            there.ended = True
+        elif self._registry.unwatch(registration, observed):
             observed.active = False
             now = self._ctx.clock.monotonic()
             self._ctx.emit(DeviceEvent(EventKind.OBSERVE_ENDED, registration.address, now, target=observed.spec.target))
             self._ended(registration)
+
+
+def _mid(message: Message) -> int | None:
+    """The id that the device gave the message; an acknowledgement has that of the request."""
+    return None if message.kind == ACK else message.mid
+
+
+def _is_last(message: Message) -> bool:
+    """An error, or an answer without a number, is the last that the device says of it (RFC 7641, 3.2)."""
+    return message.code >> 5 != 2 or message.first(OBSERVE) is None
 
 
 def _incomplete(message: Message) -> bool:

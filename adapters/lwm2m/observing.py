@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Callable
 
 from adapters.lwm2m.codec import Message, Options
 from adapters.lwm2m.crew import Crew
@@ -25,6 +26,7 @@ from hub.ports.adapter import (
     DeviceEvent,
     DeviceRequest,
     DeviceResponse,
+    DeviceTimeout,
     EventKind,
     ObserveSpec,
     Unsupported,
@@ -38,16 +40,19 @@ log = logging.getLogger("hub.adapter.lwm2m")
 
 
 class Observing:
-    """Starts and stops observations; what they report is notifications.py."""
+    """Starts and stops observations; what they report is notifications.py. `unanswered` is told of devices that left
+    something unanswered."""
 
     def __init__(
-        self, ctx: AdapterContext, crew: Crew, registry: Registry, transfers: Transfers, share: FairShare
+        self, ctx: AdapterContext, crew: Crew, registry: Registry, transfers: Transfers, share: FairShare,
+        unanswered: Callable[[Registration], None],
     ) -> None:
         self._ctx = ctx
         self._crew = crew
         self._registry = registry
         self._transfers = transfers
         self.share = share
+        self._unanswered = unanswered
 
     async def observe(
         self, registration: Registration, spec: ObserveSpec, deadline: float
@@ -107,6 +112,9 @@ class Observing:
             return await self._transfers.rest(
                 registration, wanted.code, wanted.options, b"", first, deadline, owner
             )
+        except DeviceTimeout:
+            self._unanswered(registration)
+            raise
         finally:
             self._give_back(registration)
 
@@ -172,7 +180,11 @@ class Observing:
     ) -> Message:
         registration.reachable()
         owner = Owner(registration.address)
-        return await self._transfers.run(registration, wanted.code, options, b"", deadline, owner, token)
+        try:
+            return await self._transfers.run(registration, wanted.code, options, b"", deadline, owner, token)
+        except DeviceTimeout:
+            self._unanswered(registration)
+            raise
 
 
 def _request(spec: ObserveSpec, deadline: float, method: str) -> DeviceRequest:

@@ -40,7 +40,7 @@ class Parts:
         self._settings = settings
         self.doors = Doors(ctx, settings, endpoint, self._lost)
         self.crew, asked, told = Crew(ctx), Crew(ctx), Crew(ctx)
-        self._crews = (self.crew, asked, told)
+        self._crews = (asked, told, self.crew)  # the first two have things done by the last
         self.registry = Registry(self._taken_over, shared=settings.shared_address)
         self.room = Room(ctx.clock, settings.total, self._has_room)
         self.exchanges = Exchanges(ctx.clock, self.doors.send, random.random)
@@ -48,8 +48,8 @@ class Parts:
         self.formats = Formats(ctx.clock, self.transfers)
         # A tenth, and not of the calls' places: when thousands come back at once, so do all their observations.
         share = FairShare(ctx.clock, max(1, settings.total // 10), settings.inflight)
-        self.observing = Observing(ctx, self.crew, self.registry, self.transfers, share)
         self.reach = Reach(ctx, self.crew, self.registry, settings.asleep_after.total_seconds(), self._moved)
+        self.observing = Observing(ctx, self.crew, self.registry, self.transfers, share, self.reach.fell_asleep)
         self.registrar = Registrar(ctx, self.crew, self.registry, self.reach, settings, self._moved)
         self.notifications = Notifications(
             ctx, self.crew, self.observing.read_rest, self.registry, self.observing.ended, self.reach.relocate,

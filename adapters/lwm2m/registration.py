@@ -81,12 +81,12 @@ class Registration:
         """How many more requests it takes now, if it is awake."""
         return 0 if self.held else self.slots.free
 
-    def next_mid(self, now: float, delivery: Delivery = Delivery.NOT_SENT) -> int:
+    def next_mid(self, clock: Clock, delivery: Delivery = Delivery.NOT_SENT) -> int:
         """The id of the next message to the device; `delivery` is what is known of those before it. Raises Busy when
         it got too many of late, NotConnected when it is not where it was."""
         if self.displaced:
             raise NotConnected("another device is where it was", delivery=delivery)
-        return self.mids.next(now, delivery)
+        return self.mids.next(clock, delivery)
 
     @property
     def terms(self) -> Terms:

@@ -7,16 +7,18 @@ from typing import Any
 from adapters.lwm2m import codec, content
 from adapters.lwm2m.block import block_of
 from adapters.lwm2m.codec import Message, code_text
+from adapters.lwm2m.decoded import decoded
 from adapters.lwm2m.operation import Operation
 from adapters.lwm2m.option import BLOCK2, CONTENT_FORMAT, LOCATION_PATH, MAX_AGE
-from adapters.lwm2m.translate import to_senml_json
+from adapters.lwm2m.translate import Path, to_senml_json
 from hub.ports.adapter import DeviceResponse
 
 DEFAULT_MAX_AGE = 60
 
 
-def response_of(message: Message, operation: Operation | None = None) -> DeviceResponse:
-    """The response that a message is. The format of an answer that does not say it is not guessed.
+def response_of(message: Message, operation: Operation | None = None, path: Path = ()) -> DeviceResponse:
+    """The response that a message is, to an operation, or to a question about a path. The format of an answer that
+    does not say it is not guessed.
 
     With an operation that asks for SenML JSON, an answer in another format is told in it where that can be done.
     """
@@ -51,6 +53,8 @@ def response_of(message: Message, operation: Operation | None = None) -> DeviceR
             form = content.SENML_JSON
         except ValueError as error:
             native["translation"] = str(error)
+    if "partial" not in native:
+        native.update(decoded(path if operation is None else operation.path, form, payload))
     return DeviceResponse(status, payload, content.media_type(form), max_age, native)
 
 

@@ -5,6 +5,7 @@ One request in, one reply out; de-duplication, sockets and tasks are inbound.py.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 
 from adapters.lwm2m import codec, content
@@ -16,6 +17,7 @@ from adapters.lwm2m.option import (
     BLOCK1,
     BLOCK2,
     CONTENT_FORMAT,
+    MAX_AGE,
     PROXY_SCHEME,
     PROXY_URI,
     SIZE1,
@@ -61,7 +63,8 @@ class Server:
         path, body = path_of(message), message.payload
         if block is None:
             return await self._whole(message, path, body, peer, identity)
-        key = (peer, message.code, path, tuple(query_of(message)))
+        # Of what tells uploads apart as much as is counted, whatever the device put into its query.
+        key = hashlib.blake2b(repr((peer, message.code, path, query_of(message))).encode(), digest_size=16).digest()
         step, body = self._uploads.add(key, block, body, self._clock.monotonic())
         told = ((BLOCK1, block.encode()),)
         if step is Step.MORE:
@@ -70,6 +73,8 @@ class Server:
             return Reply(codec.REQUEST_ENTITY_INCOMPLETE, told)
         if step is Step.TOO_LARGE:
             return Reply(codec.REQUEST_ENTITY_TOO_LARGE, (*told, (SIZE1, uint(self._uploads.limit))))
+        if step is Step.NO_ROOM:
+            return Reply(codec.SERVICE_UNAVAILABLE, (*told, (MAX_AGE, uint(30))))
         reply = await self._whole(message, path, body, peer, identity)
         return Reply(reply.code, (*reply.options, *told), reply.payload, reply.awake)
 

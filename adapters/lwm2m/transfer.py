@@ -62,7 +62,7 @@ class Transfers:
         """
         if len(payload) <= _SMALL:
             # Most requests and answers are one message each: nothing between them and the exchange.
-            mid = to.next_mid(self._clock.monotonic())
+            mid = to.next_mid(self._clock)
             message = Message(CON, code, mid, token or self._tokens.next(), options, payload)
             answer = await self._exchanges.ask(message, to.peer, deadline, owner)
             if answer.code < codec.BAD_REQUEST and not payload and answer.first(BLOCK2) is None:
@@ -86,7 +86,7 @@ class Transfers:
         for what would need an answer to every block."""
         if len(payload) > _SMALL:
             raise TooLarge(f"at most {_SMALL} bytes can be sent unanswered", delivery=Delivery.NOT_SENT)
-        mid = to.next_mid(self._clock.monotonic())
+        mid = to.next_mid(self._clock)
         asked = [*options, (NO_RESPONSE, uint(NOTHING))]
         self._exchanges.tell(Message(NON, code, mid, self._tokens.next(), asked, payload), to.peer)
 
@@ -175,7 +175,7 @@ class Transfers:
         owner: Owner, known: Delivery,
     ) -> Message:
         """One message of several; `known` is what is known of the request before it."""
-        mid = to.next_mid(self._clock.monotonic(), known)
+        mid = to.next_mid(self._clock, known)
         message = Message(CON, code, mid, self._tokens.next(), options, payload)
         return await self._exchanges.ask(message, to.peer, deadline, owner)
 

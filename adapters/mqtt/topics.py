@@ -16,10 +16,8 @@ _SERVICE = re.compile(r"[^/+#\s\x00-\x1f\x7f]{1,128}")
 
 SET = "thing/service/measurepoint/set"
 GET = "thing/service/measurepoint/get"
-POSTS = frozenset({
-    "thing/measurepoint/post", "thing/measurepoint/post/batch",
-    "thing/measurepoint/resume", "thing/measurepoint/resume/batch",
-})  # fmt: skip
+RESUME = "thing/measurepoint/resume"
+POSTS = frozenset({"thing/measurepoint/post", "thing/measurepoint/post/batch", RESUME, f"{RESUME}/batch"})
 UP_RAW = "thing/model/up_raw"
 ACTIVATE = "thing/activate/info"
 _EVENT = re.compile(r"thing/event/([^/]{1,128})/post")

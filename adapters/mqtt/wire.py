@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -23,7 +25,7 @@ METHODS = frozenset({"GET", "PUT", "POST", "INVOKE"})
 
 OK = 200
 NOT_JSON, EMPTY, NOT_ALLOWED, PARAMETER = 1220, 1251, 1009, 460
-NO_DEVICE, NOT_OF_GATEWAY, BAD_SIGN, OWN_LOGIN, TOO_MANY = 705, 740, 742, 771, 429
+NO_DEVICE, NOT_OF_GATEWAY, BAD_SIGN, OWN_LOGIN, TOO_MANY, TOO_LARGE = 705, 740, 742, 771, 429, 1008
 
 _MODES = frozenset({"2", "3"})
 _SIGN_IN = re.compile(r"(.{1,64})\|(.{1,256})\|", re.DOTALL)
@@ -83,9 +85,16 @@ def sub_sign_in(params: Mapping[str, Any]) -> SignIn | None:
         return None
     text = _signed(said["clientId"], device, product, said["timestamp"])
     # The documents sign cleanSession too, the vendor's SDK does not.
-    texts = (text, f"cleanSession{params['cleanSession']}{text}") if "cleanSession" in params else (text,)
+    texts = (text, *(f"cleanSession{said}{text}" for said in _written(params.get("cleanSession"))))
     mode = str(params.get("secureMode", "2"))
     return _judged((product, device), mode, said["signMethod"], texts, said["sign"])
+
+
+def _written(clean: Any) -> tuple[str, ...]:
+    # Who sends a truth of JSON signs it as JSON writes it, or as Python does.
+    if clean is None:
+        return ()
+    return (str(clean), str(clean).lower()) if isinstance(clean, bool) else (str(clean),)
 
 
 def _signed(client_id: str, device: str, product: str, timestamp: str) -> str:
@@ -102,19 +111,21 @@ def _judged(device: topics.Name, mode: str, method: str, texts: tuple[str, ...],
 # -- ids ----------------------------------------------------------------------------------------
 
 
-def message_id(call_id: str, address: str, purpose: str) -> str:
-    """The id that a command carries: the call's own, tied to the device and the topic that it is for.
+def message_id(call_id: str, address: str, purpose: str, hub: str = "") -> str:
+    """The id that a command carries: the call's own, tied to the device and the topic that it is for, and to the name
+    of the hub where several hear the same answers.
 
     It can be checked without any memory, so that an answer is still understood after a restart of the hub, and
     an answer that comes from another device, or on another topic, is not.
     """
-    return f"{call_id}.{hashlib.sha256(f'{call_id} {address} {purpose}'.encode()).hexdigest()[:12]}"
+    tied = f"{call_id} {address} {purpose} {hub}" if hub else f"{call_id} {address} {purpose}"
+    return f"{call_id}.{hashlib.sha256(tied.encode()).hexdigest()[:12]}"
 
 
-def call_of(id: str, address: str, purpose: str) -> str | None:
+def call_of(id: str, address: str, purpose: str, hub: str = "") -> str | None:
     """The call that a message id stands for; None when it is no such id."""
     call_id, dot, _ = id.rpartition(".")
-    return call_id if dot and message_id(call_id, address, purpose) == id else None
+    return call_id if dot and message_id(call_id, address, purpose, hub) == id else None
 
 
 # -- bodies -------------------------------------------------------------------------------------
@@ -142,12 +153,38 @@ def object_of(payload: bytes) -> dict[str, Any] | None:
 
 def id_of(payload: bytes) -> str | int | None:
     """The id in a message that `object_of` takes for none; None where it cannot be read."""
-    try:
-        body = orjson.loads(payload)
-    except orjson.JSONDecodeError:
-        return None
+    body = _nearly_json(payload)
     id = body.get("id") if isinstance(body, dict) else None
-    return id if isinstance(id, str | int) and not isinstance(id, bool) else None
+    if not isinstance(id, str | int) or isinstance(id, bool):
+        return None
+    try:
+        orjson.dumps(id)
+    except TypeError:
+        return None  # it could not be told again
+    return id
+
+
+def _nearly_json(payload: bytes) -> Any:
+    """What Python's own JSON writes is read, too: NaN, infinities, lone surrogates."""
+    try:
+        return orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return json.loads(payload)
+    except (ValueError, RecursionError):
+        return None
+
+
+def time_of(params: Any) -> datetime | None:
+    """The time that a device gave what it tells, in milliseconds; None where it gave none."""
+    said = params.get("time") if isinstance(params, dict) else None
+    if not isinstance(said, int | float) or isinstance(said, bool):
+        return None
+    try:
+        return datetime.fromtimestamp(said / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _deep(payload: bytes, value: Any) -> bool:
@@ -259,10 +296,12 @@ def asked(purpose: str, body: Mapping[str, Any] | None) -> Command:
     return Command(purpose, None, point)
 
 
-def response(said: Command, body: Mapping[str, Any] | None) -> DeviceResponse:
-    """What a device answered to a command. Code 0 is as good as 200; digits may come as text."""
+def response(said: Command, body: Mapping[str, Any] | None, id: str | None = None) -> DeviceResponse:
+    """What a device answered to a command. Code 0 is as good as 200; digits may come as text. `id`: the command's, for
+    an answer that cannot be read."""
     if body is None:
-        return DeviceResponse(502, b"the answer is no JSON object", "text/plain", native={"error": "BAD_ANSWER"})
+        unread = {"error": "BAD_ANSWER"} if id is None else {"error": "BAD_ANSWER", "message_id": id}
+        return DeviceResponse(502, b"the answer is no JSON object", "text/plain", native=unread)
     code = code_of(body.get("code"))
     message = body.get("message")
     native: dict[str, Any] = {"message_id": body.get("id"), "message": message if isinstance(message, str) else ""}
@@ -292,9 +331,11 @@ def _opaque(data: Mapping[str, Any], native: dict[str, Any]) -> DeviceResponse:
 
 
 def code_of(code: Any) -> int | None:
-    """A code as a number, also where a device writes it as text; None for what is none."""
+    """A code as a number, also where a device writes it as text or as 200.0; None for what is none."""
     if isinstance(code, bool):
         return None
+    if isinstance(code, float) and code.is_integer():
+        return int(code)
     if isinstance(code, int):
         return code
     if isinstance(code, str) and code.isascii() and code.isdigit() and len(code) <= 9:

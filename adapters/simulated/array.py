@@ -111,6 +111,9 @@ class SimulatedArray(SimulatedDevice):
             return _error(refusal.status, _SAID.get(refusal.status, _SAID[400]), refusal.detail)
         except CallError as error:
             return _error(error.status, _SAID.get(error.status, _SAID[400]), error.detail)
+        except (TypeError, ValueError, AttributeError) as error:
+            # Its schema left open what the change needs; nothing was changed.
+            return _error(422, _SAID[422], f"The change cannot be made with these values: {error}.")
 
     def restart(self) -> None:
         """Begin another life, with the objects of the first day."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from adapters.simulated.device import Held, SimulatedDevice
@@ -45,6 +45,10 @@ class SimulatedEnos(SimulatedDevice):
 
     def execute(self, request: DeviceRequest, now: float) -> DeviceResponse:
         """Do what is asked at monotonic time `now`, and say what came of it."""
+        response = self._carried_out(request)
+        return replace(response, native={**response.native, "message_id": request.call_id})
+
+    def _carried_out(self, request: DeviceRequest) -> DeviceResponse:
         status = self.behaviour(request.target).status
         if status is not None:
             return _refusal(2000, "simulated refusal", status)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
 import anyio
 from starlette.datastructures import Headers
@@ -11,6 +10,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from adapters.websocket.attendance import Attendance
 from adapters.websocket.coding import Subprotocol
 from adapters.websocket.frame import Bye, Hello
 from adapters.websocket.inbound import parse
@@ -19,17 +19,14 @@ from adapters.websocket.settings import WebSocketSettings
 from adapters.websocket.wire import encode
 from hub.ports.adapter import AdapterContext, Admission, AdmissionRefused
 
-if TYPE_CHECKING:
-    from adapters.websocket.adapter import WebSocketAdapter
-
 log = logging.getLogger("hub.adapter.websocket")
 
 
 class Door:
     """The ASGI application that devices dial."""
 
-    def __init__(self, adapter: WebSocketAdapter, settings: WebSocketSettings) -> None:
-        self._adapter = adapter
+    def __init__(self, attendance: Attendance, settings: WebSocketSettings) -> None:
+        self._attendance = attendance
         self._settings = settings
         self.open = 0
 
@@ -41,7 +38,7 @@ class Door:
         if scope["type"] != "websocket":
             return
         socket = WebSocket(scope, receive, send)
-        ctx = self._adapter.context
+        ctx = self._attendance.context
         refusal = (503, "not serving") if ctx is None else self._refusal(scope)
         if refusal is not None or ctx is None:
             await self._deny(socket, *(refusal or (503, "not serving")))
@@ -95,7 +92,7 @@ class Door:
         if hello is not None:
             verdict = await self._admit(socket, hello, ctx)
             if isinstance(verdict, Admission):
-                await self._adapter.serve(socket, coding, hello, verdict)
+                await self._attendance.serve(socket, coding, hello, verdict)
                 return
             log.info("a device was refused: %s", verdict.reason)
             refused.append((1008, "not admitted"))

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from adapters.websocket.coding import BadFrame, Subprotocol
-from adapters.websocket.frame import Error, Event, Frame, Result
+from adapters.websocket.frame import Error, Event, Frame, Notify, Result
 from adapters.websocket.wire import decode
 from hub.model.device import Resource
-from hub.ports.adapter import DeviceEvent, DeviceResponse, EventKind
+from hub.ports.adapter import DeviceEvent, DeviceResponse, EventKind, ObserveSpec
 
 _PRESENCE = {
     "update": EventKind.UPDATED,
@@ -72,6 +72,25 @@ def event_of(frame: Event, address: str, now: float) -> DeviceEvent:
         seq=frame.seq,
         attrs={"observed": False, "max_age": frame.max_age},
     )
+
+
+def notification_of(frame: Notify, spec: ObserveSpec, now: float) -> DeviceEvent:
+    """A value that an observation brought."""
+    return DeviceEvent(
+        EventKind.NOTIFICATION,
+        spec.device,
+        now,
+        target=spec.target,
+        payload=frame.payload,
+        content_type=frame.content_type,
+        seq=frame.seq,
+        attrs={"observed": True, "max_age": frame.max_age},
+    )
+
+
+def late_answer(call_id: str, response: DeviceResponse, address: str, now: float) -> DeviceEvent:
+    """An answer for which nobody waits any more."""
+    return DeviceEvent(EventKind.LATE_RESPONSE, address, now, attrs={"call_id": call_id, "response": response})
 
 
 def resources_of(links: Sequence[Mapping[str, Any]]) -> tuple[Resource, ...]:

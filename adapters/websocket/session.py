@@ -30,7 +30,8 @@ from adapters.websocket.frame import (
     Welcome,
 )
 from adapters.websocket.handover import Handover
-from adapters.websocket.inbound import event_of, parse, response_of
+from adapters.websocket.heartbeat import Heartbeat
+from adapters.websocket.inbound import event_of, late_answer, notification_of, parse, response_of
 from adapters.websocket.outbox import ROOM, Outbox, Outgoing
 from adapters.websocket.questions import Questions
 from adapters.websocket.rate import Rate
@@ -51,7 +52,6 @@ from hub.ports.adapter import (
     NotConnected,
     ObserveSpec,
 )
-from hub.ports.clock import Timer
 
 FAREWELL = 2.0
 NOT_ADMITTED = "not admitted any more"
@@ -89,20 +89,21 @@ class Session:
         self._handover = Handover(registration, ctx, self._acknowledge)
         self._questions = Questions(ctx.clock, self.cancel)
         self._calls = 0
-        self._heard = self._clock.monotonic()
-        self._beat: Timer | None = None
+        self._heartbeat = Heartbeat(
+            self._clock, settings.heartbeat.total_seconds(), asleep=lambda: registration.asleep,
+            ping=lambda silent: self._put(Ping(silent)), lost=lambda: self.close(4008, "no sign of life"),
+        )  # fmt: skip
         self._rate = Rate(settings.frames_per_second, ctx.clock)
 
     # -- life -----------------------------------------------------------------------------------
 
     async def run(self, resumed: bool) -> None:
         """Welcome the device, unless it was sent away already, and serve it; returns when the connection is over."""
-        beat = self._settings.heartbeat.total_seconds()
-        welcome = Welcome(self.sid, beat, self._window, self._settings.max_frame, resumed)
+        welcome = Welcome(self.sid, self._heartbeat.beat, self._window, self._settings.max_frame, resumed)
         # The hub may have sent calls from the moment that it knew of the device: they follow the welcome.
         if not self._ended:
             self._outbox.put(encode(welcome, self._coding), first=True)
-        self._arm_beat()
+        self._heartbeat.start()
         try:
             with self._scope:
                 async with anyio.create_task_group() as tasks:
@@ -133,8 +134,7 @@ class Session:
         if self._ended:
             return
         self._ended = True
-        if self._beat is not None:
-            self._beat.cancel()
+        self._heartbeat.stop()
         self._questions.fail(text)
         self._outbox.give_up()
 
@@ -153,23 +153,6 @@ class Session:
                 pass  # the device was faster
             finally:
                 limit.cancel()
-
-    def _arm_beat(self) -> None:
-        self._beat = self._clock.call_at(
-            self._clock.monotonic() + self._settings.heartbeat.total_seconds(), self._on_beat
-        )
-
-    def _on_beat(self) -> None:
-        if self._ended:
-            return
-        silent = self._clock.monotonic() - self._heard
-        beat = self._settings.heartbeat.total_seconds()
-        if silent >= 2 * beat:
-            self.close(4008, "no sign of life")
-            return
-        if silent >= beat and not self.registration.asleep:
-            self._put(Ping(int(silent)))
-        self._arm_beat()
 
     # -- calls ----------------------------------------------------------------------------------
 
@@ -263,7 +246,7 @@ class Session:
                 if frame is None:
                     return
                 await self._rate.one_more()
-                self._heard = self._clock.monotonic()
+                self._heartbeat.heard()
                 await self._take(frame)
         except WebSocketDisconnect:
             return
@@ -297,14 +280,7 @@ class Session:
         if call_id is None or self.registration.heard(token):
             self.ignored += 1  # forged, meant for another device, or heard before
             return
-        await self._handover.put(
-            DeviceEvent(
-                EventKind.LATE_RESPONSE,
-                self.registration.address,
-                self._clock.monotonic(),
-                attrs={"call_id": call_id, "response": response},
-            )
-        )
+        await self._handover.put(late_answer(call_id, response, self.registration.address, self._clock.monotonic()))
 
     async def _notified(self, frame: Notify) -> None:
         observation = self.registration.observations.get(frame.id)
@@ -314,18 +290,7 @@ class Session:
                 self.cancel(frame.id)
             return
         now = self._clock.monotonic()
-        taken = self._ctx.emit(
-            DeviceEvent(
-                EventKind.NOTIFICATION,
-                self.registration.address,
-                now,
-                target=observation.spec.target,
-                payload=frame.payload,
-                content_type=frame.content_type,
-                seq=frame.seq,
-                attrs={"observed": True, "max_age": frame.max_age},
-            )
-        )
+        taken = self._ctx.emit(notification_of(frame, observation.spec, now))
         self.shed += not taken
         if frame.last:
             observation.active = False

@@ -2,9 +2,9 @@
 
     python -m bench.rows.mqtt --devices 10000 --calls 20000
 
-No HTTP and no core here, so this is no `Row` of the common table: a farm process plays the devices, a server process
-holds the adapter alone, and the kernel tells what the server used. What the farm costs is not in the figures. An answer
-that does not come ends the run.
+No HTTP and no core here, so this is no `Row` of the common table but an account beside it: a farm process plays the
+devices, a server process holds the adapter alone, and the kernel tells what the server used. What the farm costs is
+not in the figures. An answer that does not come ends the run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from adapters.mqtt.listener import codec
 from adapters.mqtt.listener.adapter import MqttAdapter
 from adapters.mqtt.listener.codec import ConnAck, Connect, Decoder, Publish
 from adapters.mqtt.listener.settings import MqttSettings
-from bench.row import Row
+from bench.row import Account, Faulty, Row
 from hub.ports.adapter import Admission, DeviceEvent, DeviceRequest
 from hub.ports.clock import SystemClock
 
@@ -81,7 +81,7 @@ def _most_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def serve(devices: int, calls: int) -> None:
+async def serve(devices: int, calls: int, patience: float) -> None:
     """The adapter alone: wait for all devices, then call them in turn."""
     adapter = MqttAdapter(MqttSettings(port=0, connections=devices + 10, packets_per_second=1_000_000))
     context = _Context()
@@ -96,7 +96,7 @@ async def serve(devices: int, calls: int) -> None:
 
     async def caller() -> None:
         for number in numbers:
-            deadline = context.clock.monotonic() + 30
+            deadline = context.clock.monotonic() + patience
             device = f"d{number % devices}"
             response = await adapter.call(
                 DeviceRequest(f"call-{number}", device, "INVOKE", "s", deadline, args={"n": number})
@@ -111,10 +111,11 @@ async def serve(devices: int, calls: int) -> None:
 
 
 class _Device(asyncio.Protocol):
-    __slots__ = ("_decoder", "_name", "_there", "_transport")
+    __slots__ = ("_decoder", "_mute", "_name", "_there", "_transport")
 
-    def __init__(self, name: str, there: asyncio.Future[None]) -> None:
+    def __init__(self, name: str, mute: bool, there: asyncio.Future[None]) -> None:
         self._name = name
+        self._mute = mute
         self._there = there
         self._decoder = Decoder(1 << 20)
 
@@ -127,28 +128,29 @@ class _Device(asyncio.Protocol):
             if isinstance(packet, ConnAck):
                 assert packet.code == codec.ACCEPTED
                 self._there.set_result(None)
-            elif isinstance(packet, Publish):
+            elif isinstance(packet, Publish) and not self._mute:
                 id = json.loads(packet.payload)["id"]
                 body = b'{"id":"%s","code":200,"data":{"n":1},"message":""}' % id.encode()
                 self._transport.write(codec.encode(Publish(packet.topic + "_reply", body)))
 
 
-async def farm(devices: int, port: int) -> None:
-    """Play the devices until the input ends."""
+async def farm(devices: int, port: int, mute: int) -> None:
+    """Play the devices until the input ends; some answer nothing."""
     loop = asyncio.get_running_loop()
     for first in range(0, devices, 200):
         there = [loop.create_future() for _ in range(min(200, devices - first))]
         for number, future in enumerate(there, first):
-            device = _Device(f"d{number}", future)
+            device = _Device(f"d{number}", number < mute, future)
             await loop.create_connection(lambda device=device: device, _HOST, port)
         await asyncio.gather(*there)
     print("there", flush=True)
     await loop.run_in_executor(None, sys.stdin.readline)
 
 
-def measure(devices: int, calls: int) -> dict[str, float]:
-    """Run a server and a farm; what the server said."""
+def measure(devices: int, calls: int, mute: int = 0, patience: float = 30.0) -> dict[str, float]:
+    """Run a server and a farm; what the server said. Raises Faulty where an answer did not come."""
     me = [sys.executable, "-m", "bench.rows.mqtt", "--devices", str(devices), "--calls", str(calls)]
+    me += ["--mute", str(mute), "--patience", str(patience)]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen([*me, "--role", "serve"], **pipes) as server:
         assert server.stdout is not None and server.stdin is not None
@@ -158,9 +160,27 @@ def measure(devices: int, calls: int) -> dict[str, float]:
             assert players.stdout.readline() == "there\n"
             server.stdin.write("\n")
             server.stdin.flush()
-            said: dict[str, float] = json.loads(server.stdout.readline())
+            line = server.stdout.readline()
             players.stdin.close()
-    return said
+    if not line:
+        raise Faulty("the listener lost a device, or an answer of one")
+    said: dict[str, float] = json.loads(line)
+    return {"devices": float(devices), **said}
+
+
+async def _account(quick: bool) -> dict[str, float]:
+    return await asyncio.to_thread(measure, *((1000, 2000) if quick else (10_000, 20_000)))
+
+
+def _lines(said: dict[str, float]) -> list[str]:
+    return [
+        f"CPU per round trip: {said['cpu_us']:.1f} us, {said['per_second']:,.0f} calls a second to "
+        f"{said['devices']:,.0f} devices",
+        f"memory per idle device: {said['bytes'] / 1024:.2f} KiB",
+    ]
+
+
+ACCOUNTS = [Account("mqtt", "devices that dial in over MQTT: calls, and what an idle one costs", _account, _lines)]
 
 
 def main() -> None:
@@ -170,18 +190,16 @@ def main() -> None:
     words.add_argument("--calls", type=int, default=20_000)
     words.add_argument("--role", choices=("serve", "farm"))
     words.add_argument("--port", type=int, default=0)
+    words.add_argument("--mute", type=int, default=0, help="devices that answer nothing: the run must fail")
+    words.add_argument("--patience", type=float, default=30.0, help="seconds for an answer")
     given = words.parse_args()
     _most_files()
     if given.role == "serve":
-        uvloop.run(serve(given.devices, given.calls))
+        uvloop.run(serve(given.devices, given.calls, given.patience))
     elif given.role == "farm":
-        uvloop.run(farm(given.devices, given.port))
+        uvloop.run(farm(given.devices, given.port, given.mute))
     else:
-        said = measure(given.devices, given.calls)
-        print(f"devices                 {given.devices:>10,}")
-        print(f"memory per idle device  {said['bytes']:>10,.0f} B")
-        print(f"CPU per call            {said['cpu_us']:>10.1f} us")
-        print(f"calls per second        {said['per_second']:>10,.0f}")
+        print("\n".join(_lines(measure(given.devices, given.calls, given.mute, given.patience))))
 
 
 if __name__ == "__main__":

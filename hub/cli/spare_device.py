@@ -9,6 +9,8 @@ from typing import Any
 FIRST_MQTT_PORT = 11883
 ORGANISATION = "o15434988531231"
 PRODUCT, DEVICE = "spareProduct", "spareDevice"
+POSTS_LAST = 60
+"""Seconds for which a value that it posted answers reads, as it is with LwM2M devices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,11 @@ def spare_device(key: str) -> SpareDevice:
 def spare_tables(spare: SpareDevice, host: str, port: int) -> dict[str, dict[str, Any]]:
     """The tables of the configuration that declare it, and the listener that it dials."""
     return {
-        "adapters": {"mqtt": {"kind": "mqtt", "account": "demo", "host": host, "port": port, "move": True}},
+        "adapters": {
+            "mqtt": {
+                "kind": "mqtt", "account": "demo", "host": host, "port": port, "move": True, "max_age": POSTS_LAST,
+            }
+        },
         "products": {
             spare.product_key: {
                 "account": "demo",

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from hub.core.ending import Next, after_error, answered, backoff, enough_time, made, may_repeat, unsent
+from hub.core.ending import Next, after_error, answered, backoff, enough_time, made, may_repeat, unanswered, unsent
 from hub.core.ticket import Ticket, Turn
 from hub.model.call import Call, Order
 from hub.model.errors import StorageFailed
-from hub.model.outcome import Ending
+from hub.model.outcome import Ending, Outcome
 from hub.model.target import parse_target
 from hub.ports.abilities import Recovers, Resumes
 from hub.ports.adapter import (
@@ -82,14 +82,14 @@ class Attempts:
         self._dispatch.spawn(self._run(ticket, None, sent_at), "recover")
 
     def linger(self, ticket: Ticket, until: float) -> None:
-        """Wait for a late answer; without one the outcome is unknown."""
+        """Wait for a late answer; without one the call was not answered in its time."""
         ticket.turn = Turn.LINGERING
         ticket.guard = self._dispatch.clock.call_at(until, self._lingered, ticket)
 
     def _lingered(self, ticket: Ticket) -> None:
         ticket.guard = None
         if ticket.turn is Turn.LINGERING:
-            self._dispatch.end_soon(ticket, made(Ending.UNKNOWN))
+            self._dispatch.ends.soon(ticket, unanswered(ticket.call))
 
     async def _run(self, ticket: Ticket, note: bytes | None, sent_at: datetime | None = None) -> None:
         if ticket.turn is Turn.ENDING:
@@ -106,7 +106,7 @@ class Attempts:
             ticket.attempt_deadline = min(ticket.deadline, clock.monotonic() + ticket.call.timeout.total_seconds())
         try:
             if late:
-                await self._dispatch.end(ticket, unsent(ticket.call, ticket.retries_used))
+                await self._dispatch.ends.end(ticket, unsent(ticket.call, ticket.before))
                 return
             result = await self._bounded(ticket, note, sent_at)
             if isinstance(result, DeviceResponse):
@@ -167,41 +167,53 @@ class Attempts:
 
     async def _answer(self, ticket: Ticket, response: DeviceResponse) -> None:
         dispatch = self._dispatch
-        retry_after = response.native.get("retry_after") if response.status in (429, 503) else None
-        if retry_after is not None and ticket.turn is Turn.SENT and dispatch.sending:
-            # The device asked for patience: that is no outcome while the call may still wait.
-            # It is asked ever more seldom, whatever it says: each time costs two commits and an attempt.
-            pause = max(float(retry_after), backoff(ticket.attempt - 1))
-            if dispatch.clock.monotonic() + pause < ticket.expires:
-                await self.release(ticket, pause)
-                if response.held is not None:
-                    response.held()
-                return
-        await dispatch.end(ticket, answered(response, dispatch.clock.now()))
+        outcome, pause = answered(response, dispatch.clock.now()), self._patience(ticket, response)
+        if pause is None:
+            await dispatch.ends.end(ticket, outcome)
+        else:
+            await self.release(ticket, pause, before=outcome)
+            if _ending(ticket):
+                await dispatch.ends.written(ticket)
         if response.held is not None:
             response.held()
+
+    def _patience(self, ticket: Ticket, response: DeviceResponse) -> float | None:
+        """How long to wait because the device asked for it: that is no outcome while the call may still wait."""
+        retry_after = response.native.get("retry_after") if response.status in (429, 503) else None
+        if retry_after is None or ticket.turn is not Turn.SENT or not self._dispatch.sending:
+            return None
+        # It is asked ever more seldom, whatever it says: each time costs two commits and an attempt.
+        pause = max(float(retry_after), backoff(ticket.attempt - 1))
+        return pause if self._dispatch.clock.monotonic() + pause < ticket.expires else None
 
     async def _no_answer(self, ticket: Ticket, error: CallError) -> None:
         dispatch = self._dispatch
         if ticket.turn is Turn.ENDING:
             return
-        step = after_error(ticket.call, error, ticket.retries_used, held=ticket.turn is Turn.HELD)
+        held = ticket.turn is Turn.HELD
+        adapter = dispatch.adapters.get(ticket.call.adapter)
+        step = after_error(
+            ticket.call, error, ticket.retries_used, held=held, before=ticket.before,
+            late_answers=adapter is not None and adapter.capabilities.late_answers,
+        )  # fmt: skip
         # A device that sleeps between contacts and does not answer is asleep again: nothing more goes to it now.
-        unanswered = isinstance(error, DeviceTimeout) and error.delivery is not Delivery.NOT_SENT
-        asleep = unanswered and dispatch.silent(ticket.call.adapter, ticket.call.address)
+        mute = isinstance(error, DeviceTimeout) and error.delivery is not Delivery.NOT_SENT
+        asleep = mute and dispatch.silent(ticket.call.adapter, ticket.call.address)
         if not dispatch.sending:
             # The hub is going down: what was certainly not sent waits for the next start, the rest is judged then.
             if error.delivery is Delivery.NOT_SENT and step.next is not Next.END:
                 await dispatch.journal.release([ticket.call.id], dispatch.incarnation)
             return
         if step.outcome is not None:
-            await dispatch.end(ticket, step.outcome)
-        elif ticket.turn is Turn.HELD or step.next is Next.LINGER:
+            await dispatch.ends.end(ticket, step.outcome)
+        elif held or step.next is Next.LINGER:
             # A held job is never sent again: nobody but the far side knows how it stands.
             self._wait_on(ticket)
         else:
-            park = asleep or step.next is Next.PARK
-            await self.release(ticket, 0.0 if asleep else step.pause, retry_used=step.next is Next.RETRY, park=park)
+            # Sent again after this, it may be repeated; not sent again, it simply was not answered.
+            before = None if error.delivery is Delivery.NOT_SENT else made(Ending.TIMED_OUT)
+            pause, park = 0.0 if asleep else step.pause, asleep or step.next is Next.PARK
+            await self.release(ticket, pause, retry_used=step.next is Next.RETRY, park=park, before=before)
 
     def _wait_on(self, ticket: Ticket) -> None:
         ticket.quiet()
@@ -209,9 +221,16 @@ class Attempts:
         self.linger(ticket, ticket.attempt_deadline)
 
     async def release(
-        self, ticket: Ticket, pause: float, *, retry_used: bool = False, park: bool = False
+        self,
+        ticket: Ticket,
+        pause: float,
+        *,
+        retry_used: bool = False,
+        park: bool = False,
+        before: Outcome | None = None,
     ) -> None:
-        """Take the claim back on disk, then let the call wait for another attempt.
+        """Take the claim back on disk, then let the call wait for another attempt. `before`: how it ends without one,
+        if it may have been sent.
 
         While that cannot be written the call keeps its slot: memory must not run ahead of the journal.
         """
@@ -219,8 +238,9 @@ class Attempts:
         while not _ending(ticket):
             try:
                 moved = await dispatch.journal.release(
-                    [ticket.call.id], dispatch.incarnation, park=park, retry_used=retry_used
-                )
+                    [ticket.call.id], dispatch.incarnation,
+                    park=park, retry_used=retry_used, maybe_sent=before is not None,
+                )  # fmt: skip
                 break
             except StorageFailed as failure:
                 log.warning("release failed, trying again: %s", failure)
@@ -228,6 +248,7 @@ class Attempts:
                 await dispatch.clock.sleep_until(dispatch.clock.monotonic() + STORAGE_PAUSE)
         if _ending(ticket) or ticket.call.id not in moved:
             return
+        ticket.before = before or ticket.before
         ticket.retries_used += retry_used
         dispatch.stats.retries += retry_used
         dispatch.again(ticket, pause, parked=park)
@@ -258,14 +279,19 @@ class Attempts:
         if not isinstance(response, DeviceResponse):
             return False
         if ticket is None or (ticket.lane.adapter, ticket.call.address) != (adapter, event.device):
-            dispatch.stats.late_responses += 1
-            audit.info("late-response", extra={"call_id": call_id, "adapter": adapter, "status": response.status})
+            self._too_late(adapter, call_id, response)
             return False
         scope = ticket.scope
-        ended = await dispatch.end(ticket, answered(response, dispatch.clock.now()))
+        ended = await dispatch.ends.end(ticket, answered(response, dispatch.clock.now()))
         if scope is not None:
             scope.cancel()
+        if not ended:
+            self._too_late(adapter, ticket.call.id, response)
         return ended
+
+    def _too_late(self, adapter: str, call_id: object, response: DeviceResponse) -> None:
+        self._dispatch.stats.late_responses += 1
+        audit.info("late-response", extra={"call_id": call_id, "adapter": adapter, "status": response.status})
 
 
 def _cancelled() -> bool:

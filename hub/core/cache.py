@@ -7,26 +7,39 @@ change may be older than it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from hub.model.call import Call
-from hub.model.outcome import Ending, Outcome
+from hub.model.outcome import Ending, Outcome, values_in
+from hub.ports.adapter import LONGEST_AGE
 from hub.ports.clock import Clock
 
-LONGEST = timedelta(days=3)
+LONGEST = timedelta(seconds=LONGEST_AGE)
 
 Place = tuple[str, str]
 """A device as its adapter knows it: the adapter's name and the address."""
 
 
+_DECODED = 256
+"""About the bytes that one decoded value takes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A value and until when (monotonic) it may be told."""
+    """A value and until when (monotonic) it may be told; `values` are what an adapter decoded from it."""
 
     payload: bytes
     content_type: str | None
     until: float
+    values: Sequence[Any] | None = None
+
+    @property
+    def size(self) -> int:
+        """About the bytes that it takes."""
+        return len(self.payload) + _DECODED * len(self.values or ())
 
 
 class Cache:
@@ -62,7 +75,7 @@ class Cache:
 
     def keep(
         self, place: Place, target: str, accept: str | None, payload: bytes, content_type: str | None,
-        max_age: timedelta | None,
+        max_age: timedelta | None, values: Sequence[Any] | None = None,
     ) -> None:
         """Keep a value for its age, at most three days; one without an age, or of age 0, replaces what was kept."""
         key = (place, target, accept)
@@ -70,20 +83,21 @@ class Cache:
         if max_age is None or max_age <= timedelta(0) or place in self._unsettled:
             return
         seconds = min(max_age, LONGEST).total_seconds()
-        self._kept[key] = Kept(payload, content_type, self._clock.monotonic() + seconds)
+        kept = self._kept[key] = Kept(payload, content_type, self._clock.monotonic() + seconds, values)
         self._of.setdefault(place, set()).add(key)
-        self._size += len(payload)
+        self._size += kept.size
         while len(self._kept) > self._entries or self._size > self._most:
             self._remove(next(iter(self._kept)))
 
     def news(
-        self, place: Place, target: str, payload: bytes, content_type: str | None, max_age: timedelta | None
+        self, place: Place, target: str, payload: bytes, content_type: str | None, max_age: timedelta | None,
+        values: Sequence[Any] | None = None,
     ) -> None:
         """A device told a value by itself: whatever was kept of that target, in any form, is older."""
         for key in tuple(self._of.get(place, ())):
             if key[1] == target:
                 self._remove(key)
-        self.keep(place, target, None, payload, content_type, max_age)
+        self.keep(place, target, None, payload, content_type, max_age, values)
 
     def drop(self, place: Place) -> None:
         """Forget every value of the device."""
@@ -103,7 +117,7 @@ class Cache:
         kept = self._kept.pop(key, None)
         if kept is None:
             return
-        self._size -= len(kept.payload)
+        self._size -= kept.size
         mine = self._of[key[0]]
         mine.discard(key)
         if not mine:
@@ -119,14 +133,13 @@ def kept_answer(cache: Cache, call: Call, at: datetime) -> Outcome | None:
     if found is None:
         return None
     kept, left = found
-    return Outcome(
-        Ending.ANSWERED, 200, kept.payload, kept.content_type, left, device_time=at, native={"cached": True}
-    )
+    native = {"cached": True} if kept.values is None else {"cached": True, "values": kept.values}
+    return Outcome(Ending.ANSWERED, 200, kept.payload, kept.content_type, left, device_time=at, native=native)
 
 
 def keep_answer(cache: Cache, call: Call, outcome: Outcome) -> None:
     """Keep what a device answered to a read, if it said for how long."""
     cache.keep(
         (call.adapter, call.address), call.spec.target, call.spec.accept, outcome.payload, outcome.content_type,
-        outcome.max_age,
+        outcome.max_age, values_in(outcome.native),
     )

@@ -87,7 +87,7 @@ class Calls:
         state = await self.get(principal, call)
         if state.stage is Stage.DONE:
             return state
-        await self._dispatch.cancel(call)
+        await self._dispatch.ends.cancel(call)
         return await self.get(principal, call)
 
     async def withdraw(self, calls: Iterable[CallId]) -> Sequence[CallState]:
@@ -102,7 +102,7 @@ class Calls:
         ]
         # No await before the last of them is out of the line: none may be sent because another one left.
         for ticket in unsent:
-            self._dispatch.end_soon(ticket, made(Ending.CANCELLED))
+            self._dispatch.ends.soon(ticket, made(Ending.CANCELLED))
         until = self._clock.monotonic() + WRITTEN
         states = [await self.wait_end(ticket.call.id, until) for ticket in unsent]
         ended = [state for state in states if state is not None and state.stage is Stage.DONE]

@@ -166,6 +166,11 @@ class Context:
                 kept[device.address] = memory
         return kept
 
+    def address_of(self, identity: str) -> str | None:
+        """The address of this adapter's enabled device of this product key and device key."""
+        known = self._hub.directory.by_alias("product-device", identity)
+        return known.address if known is not None and known.adapter == self.name else None
+
     def psk(self, identity: str) -> bytes | None:
         """The pre-shared key of a device of this adapter, by its identity."""
         return self._hub.access.psk(identity, self.name)

@@ -23,6 +23,8 @@ MOST_ID = 64
 CHANNEL_ID = re.compile(rf"(?=.{{1,{MOST_ID}}}$)DATASVC\.(?:CONTROL|SET)\.[A-Za-z0-9_.-]+", re.ASCII)
 MEMBER = "control"
 """The member of a call's echo that names its control channel."""
+CONTROL_ID = "control_id"
+"""The member of a call's echo that is the hub's own id of that channel: another one of the same name is not it."""
 _PREFIX = "enos."
 
 
@@ -75,7 +77,7 @@ class ControlChannels:
             # What a call that ended during its deletion may have left is not for the new one's readers.
             await self._channels.delete(wanted.channel)
             await self._channels.open(wanted.channel, wanted.account)
-            made = replace(wanted, internal=secrets.token_hex(8))
+            made = replace(wanted, internal=new_internal())
             await self._directory.put(control_record(made))
             return made
 
@@ -99,15 +101,22 @@ class ControlChannels:
         return await self._channels.open(found.channel, found.account)
 
     def told_of(self, call: Call) -> tuple[str, ...]:
-        """The channel on which the end of a call is told, if the call names one and it still is there."""
-        named = call.spec.echo.get(MEMBER)
+        """The channel on which the end of a call is told, if it names one that still is there (decisions J2)."""
+        echo = call.spec.echo
+        named = echo.get(MEMBER)
         found = self.find(call.spec.application, named) if isinstance(named, str) else None
-        return () if found is None else (found.channel,)
+        # Calls of older data files know their channel by its name only.
+        return () if found is None or echo.get(CONTROL_ID, found.internal) != found.internal else (found.channel,)
 
     def _one_at_a_time(self) -> anyio.Lock:
         if self._line is None:
             self._line = anyio.Lock()
         return self._line
+
+
+def new_internal() -> str:
+    """A hub's own id for a channel that is made now."""
+    return secrets.token_hex(8)
 
 
 def full_name(application: str, id: str) -> str:

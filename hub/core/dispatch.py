@@ -1,41 +1,33 @@
 """Every open call and what becomes of it: its place in line, its claim, its attempts, its end.
 
 The journal is the truth, this is its memory: a call is claimed on disk before its first byte leaves, and the first
-ending wins (decisions B, D). Whose turn it is: `queues.py`. How it is claimed: `claiming.py`.
-How one attempt runs: `attempt.py`. What follows a failed
-one: `ending.py`. How all this is rebuilt after a restart: `recovery.py`.
+ending wins (decisions B, D). Whose turn it is: `queues.py`. How it is claimed: `claiming.py`. How one attempt runs:
+`attempt.py`. What follows a failed one: `ending.py`. How a call ends: `finishing.py`. How all this is rebuilt after a
+restart: `recovery.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from hub.core.attempt import STORAGE_PAUSE, Attempts
-from hub.core.cache import Cache, Place, keep_answer, kept_answer
+from hub.core.attempt import Attempts
+from hub.core.cache import Cache, Place, kept_answer
 from hub.core.claiming import Claiming
-from hub.core.ending import callbacks, completion, expired, made, may_repeat
+from hub.core.finishing import Finishing
 from hub.core.queues import Queues
 from hub.core.stats import Stats
 from hub.core.tasks import Tasks
 from hub.core.ticket import Ticket, Turn
 from hub.model.call import Call, Order
 from hub.model.device import Device
-from hub.model.errors import Conflict, StorageFailed
 from hub.model.ids import CallId, Incarnation
-from hub.model.job import created
-from hub.model.outcome import Ending, Outcome
+from hub.model.outcome import Outcome
 from hub.ports.adapter import Adapter, DeviceEvent
 from hub.ports.clock import Clock, monotonic_at
-from hub.ports.engine import End, Journal
-
-OVERDUE = 2.0
-
-log = logging.getLogger("hub.dispatch")
+from hub.ports.engine import Journal
 
 
 class Dispatch:
@@ -63,13 +55,10 @@ class Dispatch:
         self.claiming = Claiming(self)
         self.queues = Queues(adapters, clock, self.claiming.claim_soon, self.claiming.park_soon)
         self.attempts = Attempts(self)
+        self.ends = Finishing(self)
         self._tasks: Tasks | None = None
         self._early: list[tuple[Coroutine[Any, Any, object], str]] = []
         self._quiet: asyncio.Future[None] | None = None
-        self.also_told: dict[str, Callable[[Call], Sequence[str]]] = {}
-        """By dialect: the further channels (full names) on which the end of a call is told, in the same commit."""
-        self.on_deliveries: Callable[[], None] = _nobody
-        """Called after a commit that wrote delivery rows."""
         self.silent: Callable[[str, str], bool] = _awake
         """Told of a device (adapter, address) that left an attempt unanswered; whether that means that it sleeps."""
 
@@ -170,7 +159,7 @@ class Dispatch:
         for ticket in tickets:
             ticket.committed = True
             if ticket.hit is not None:
-                self.end_soon(ticket, ticket.hit)
+                self.ends.soon(ticket, ticket.hit)
                 continue
             if ticket.slot and ticket.call.id in claimed:
                 ticket.attempt = 1
@@ -180,16 +169,16 @@ class Dispatch:
                     self.spawn(self.claiming.undo(ticket), "release")
                 continue
             ticket.turn = Turn.QUEUED
-            self.arm_expiry(ticket)
+            self.ends.arm_expiry(ticket)
             if ticket.call.spec.order is Order.LATEST:
-                self._supersede(ticket)
+                self.ends.supersede(ticket)
             self.queues.pump(ticket.lane)
 
     def line_up(self, ticket: Ticket) -> None:
         """A recovered ticket stands in line behind the older ones."""
         self.queues.join(ticket)
         ticket.turn = Turn.QUEUED
-        self.arm_expiry(ticket)
+        self.ends.arm_expiry(ticket)
 
     def again(self, ticket: Ticket, pause: float, *, parked: bool = False) -> None:
         """The call waits for another attempt: at the head of its lane, after a pause or when its device shows up."""
@@ -199,78 +188,10 @@ class Dispatch:
         ticket.not_before = self.clock.monotonic() + pause
         ticket.parked = parked
         self.queues.back(ticket)
-        self.arm_expiry(ticket)
+        self.ends.arm_expiry(ticket)
         self.queues.pump(ticket.lane)
 
-    # -- ending ---------------------------------------------------------------------------------
-
-    def arm_expiry(self, ticket: Ticket) -> None:
-        """Wake up when the call may wait unsent no longer."""
-        if ticket.timer is not None:
-            ticket.timer.cancel()
-        ticket.timer = self.clock.call_at(min(ticket.expires, ticket.deadline), self._expire, ticket)
-
-    def _expire(self, ticket: Ticket) -> None:
-        ticket.timer = None
-        if ticket.turn is Turn.QUEUED:
-            self.end_soon(ticket, expired(ticket.call))
-
-    def _supersede(self, newer: Ticket) -> None:
-        spec = newer.call.spec
-        for older in list(newer.lane.queue):
-            other = older.call.spec
-            if (
-                older is not newer
-                and older.turn is Turn.QUEUED
-                and other.order is Order.LATEST
-                and (other.application, other.device, other.method, other.target)
-                == (spec.application, spec.device, spec.method, spec.target)
-            ):
-                self.end_soon(older, made(Ending.CANCELLED, "SUPERSEDED"))
-
-    def end_soon(self, ticket: Ticket, outcome: Outcome) -> None:
-        """Begin to end a call; whatever else happens to it from now on comes too late."""
-        if ticket.turn is not Turn.ENDING:
-            self._begin_end(ticket)
-            self.spawn(self._write_end(ticket, outcome), "end")
-
-    async def end(self, ticket: Ticket, outcome: Outcome) -> bool:
-        """End a call and return once that is on disk; False if it had ended (or was ending) already."""
-        if ticket.turn is Turn.ENDING:
-            return False
-        self._begin_end(ticket)
-        return await self._write_end(ticket, outcome)
-
-    def _begin_end(self, ticket: Ticket) -> None:
-        ticket.quiet()
-        self.queues.leave(ticket)
-        ticket.turn = Turn.ENDING
-
-    async def _write_end(self, ticket: Ticket, outcome: Outcome) -> bool:
-        call = ticket.call
-        while True:
-            now = self.clock.now()
-            try:
-                deliveries = callbacks(call, now)
-                told = completion(call, outcome, now)
-                also = self.also_told.get(call.spec.dialect)
-                copies = () if also is None else tuple(replace(told, channel=name) for name in also(call))
-                end = End(call.id, outcome, now, (told, *copies), deliveries, created(call.spec, outcome))
-                offset = await self.journal.finish(end)
-                break
-            except StorageFailed as failure:
-                # The answer is known and must not be lost while there is any hope of writing it.
-                log.warning("the end of call %s could not be written, trying again: %s", call.id, failure)
-                self.stats.storage_failures += 1
-                await self.clock.sleep_until(self.clock.monotonic() + STORAGE_PAUSE)
-        if offset is not None:
-            self.stats.ended[outcome.ending.value] += 1
-            if deliveries:
-                self.on_deliveries()
-            if outcome.ending is Ending.ANSWERED and call.spec.method == "GET" and ticket.hit is None:
-                keep_answer(self.cache, call, outcome)
-        self.drop(ticket)
-        return offset is not None
+    # -- leaving --------------------------------------------------------------------------------
 
     def drop(self, ticket: Ticket) -> None:
         """Forget a call that is over, or was never accepted, and wake who waits for its end."""
@@ -283,6 +204,7 @@ class Dispatch:
                 del self.running[application]
             if ticket.hit is None:
                 self._one_less((ticket.call.adapter, ticket.call.address))
+        ticket.told_ended()
         for waiter in ticket.waiters or ():
             _resolve(waiter)
         ticket.waiters = None
@@ -294,58 +216,14 @@ class Dispatch:
             del self.open[place]
             self.cache.settled(place)
 
-    async def cancel(self, call: CallId) -> None:
-        """End a call at its caller's wish: cancelled, or unknown where it may have happened (decisions C).
-
-        Returns when that is on disk, or at once if there is no such open call. Raises Conflict for a job
-        that the far side holds and the adapter cannot call off.
-        """
-        ticket = self.tickets.get(call)
-        if ticket is None or not ticket.committed or ticket.turn is Turn.ENDING:
-            return
-        held = ticket.turn is Turn.HELD
-        if held:
-            adapter = self.adapters.get(ticket.lane.adapter)
-            if adapter is None or adapter.capabilities.cancel != "remote":
-                raise Conflict("the far side holds this call and cannot call it off", code="cannot-cancel")
-        unsent = ticket.turn in (Turn.QUEUED, Turn.RESERVED)
-        scope = ticket.scope
-        await self.end(ticket, made(Ending.CANCELLED if unsent or held or may_repeat(ticket.call) else Ending.UNKNOWN))
-        if scope is not None:
-            scope.cancel()
-
     def standing(self, device: Device) -> tuple[int, int]:
         """How many open calls of a device wait unsent, and how many are under way."""
         waiting = len(self.queues.of_device(device.adapter, device.address))
         return waiting, max(0, self.open[device.adapter, device.address] - waiting)
 
-    def remove_device(self, device: Device) -> None:
-        """A device left for good: what was not sent to it never will be (decisions E1)."""
-        for ticket in self.queues.of_device(device.adapter, device.address):
-            if ticket.turn is Turn.QUEUED:
-                self.end_soon(ticket, made(Ending.REMOVED))
-
-    def block_device(self, device: Device) -> None:
-        """A device was suspended: what was not sent to it never will be."""
-        for ticket in self.queues.of_device(device.adapter, device.address):
-            if ticket.turn is Turn.QUEUED:
-                self.end_soon(ticket, made(Ending.REMOVED, "DEVICE_BLOCKED"))
-
-    def end_overdue(self) -> None:
-        """End what should have ended by its deadline and did not: the net under everything else."""
-        over = self.clock.monotonic() - OVERDUE
-        for ticket in [ticket for ticket in self.tickets.values() if ticket.deadline < over and ticket.committed]:
-            if ticket.turn is not Turn.ENDING:
-                log.error("call %s outlived its deadline as %s", ticket.call.id, ticket.turn.value)
-                self.end_soon(ticket, made(Ending.TIMED_OUT if may_repeat(ticket.call) else Ending.UNKNOWN))
-
     async def late(self, adapter: str, event: DeviceEvent) -> bool:
         """An answer outside its attempt: it ends the call if the call is still open, else it is only noted."""
         return await self.attempts.late(adapter, event)
-
-
-def _nobody() -> None:
-    """Nobody delivers: the rows wait for a hub where somebody does."""
 
 
 def _awake(adapter: str, address: str) -> bool:

@@ -7,7 +7,7 @@ always go again, MAYBE only where repeating does no harm, and what may have happ
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from hub.model.call import Call, OnUncertain
@@ -71,16 +71,25 @@ def enough_time(left: float, timeout: timedelta) -> bool:
     return left >= min(LEAST_TIME, timeout.total_seconds() * LEAST_PART)
 
 
-def unsent(call: Call, retries_used: int) -> Outcome:
-    """The outcome of a call whose last attempt came too late to be sent. Where an earlier one may have been, it
-    simply was not answered."""
-    # Only a call that may be repeated is tried again after it may have been sent.
-    return made(Ending.TIMED_OUT) if retries_used and may_repeat(call) else expired(call)
+def unsent(call: Call, before: Outcome | None, why: str = "") -> Outcome:
+    """The outcome of a call that waited for an attempt which was not made. `before`: how it stands since an earlier
+    one that may have reached the device; `why`: the adapter's words for that it did not send it."""
+    if before is not None:
+        return before
+    return replace(expired(call), native={"detail": why}) if why else expired(call)
 
 
-def after_error(call: Call, error: CallError, retries_used: int, *, held: bool = False) -> Step:
+def after_error(
+    call: Call,
+    error: CallError,
+    retries_used: int,
+    *,
+    held: bool = False,
+    before: Outcome | None = None,
+    late_answers: bool = True,
+) -> Step:
     """What to do when an attempt brought no answer (decisions B2, spec of the adapter contract). `held`: the far side
-    has had the call since an earlier attempt."""
+    has had the call since an earlier attempt; `before` as in `unsent`; `late_answers`: see `Capabilities`."""
     pause = error.retry_after if error.retry_after is not None else backoff(retries_used)
     if error.delivery is Delivery.NOT_SENT:
         if isinstance(error, NotConnected):
@@ -93,11 +102,14 @@ def after_error(call: Call, error: CallError, retries_used: int, *, held: bool =
         if isinstance(error, DeviceTimeout):
             return Step(Next.END, made(Ending.UNKNOWN))
         return Step(Next.LINGER)
-    if retries_used < call.spec.retries:
+    if retries_used < call.spec.retries and not (held and isinstance(error, DeviceTimeout)):
         return Step(Next.RETRY, pause=pause)
     if isinstance(error, DeviceTimeout):
         never = error.delivery is Delivery.NOT_SENT and not held
-        return Step(Next.END, unsent(call, retries_used) if never else made(Ending.TIMED_OUT))
+        return Step(Next.END, unsent(call, before, error.detail) if never else made(Ending.TIMED_OUT))
+    if isinstance(error, NotConnected) and late_answers and not held:
+        # Nobody pays for a repetition, but the device may come back with its answer while there is time.
+        return Step(Next.LINGER)
     return Step(Next.END, _of_error(Ending.UNREACHABLE, error))
 
 
@@ -110,6 +122,11 @@ def made(ending: Ending, word: str | None = None, status: int | None = None) -> 
     """An outcome that the hub makes by itself, in the words of the table in `model/lifecycle.py`."""
     words = ENDINGS[ending]
     return Outcome(ending, words.status if status is None else status, error=words.word if word is None else word)
+
+
+def unanswered(call: Call) -> Outcome:
+    """The outcome of a call that was sent and whose time ran out without an answer."""
+    return made(Ending.TIMED_OUT if may_repeat(call) else Ending.UNKNOWN)
 
 
 def expired(call: Call) -> Outcome:
@@ -137,8 +154,14 @@ def answered(response: DeviceResponse, at: datetime) -> Outcome:
     )
 
 
-def completion(call: Call, outcome: Outcome, at: datetime) -> EventDraft:
-    """The one event that tells how a call ended."""
+def stripped(outcome: Outcome) -> Outcome:
+    """The outcome with nothing of what the device said but its status and payload."""
+    error = ENDINGS[outcome.ending].word if "error" in outcome.native else outcome.error
+    return replace(outcome, content_type=None, max_age=None, error=error, native={})
+
+
+def completion(call: Call, outcome: Outcome, at: datetime, name: str | None = None) -> EventDraft:
+    """The one event that tells how a call ended; `name` is what the device calls itself."""
     spec = call.spec
     return EventDraft(
         channel=spec.channel,
@@ -147,6 +170,7 @@ def completion(call: Call, outcome: Outcome, at: datetime) -> EventDraft:
             "call_id": call.id,
             "ref": spec.ref,
             "device": spec.device,
+            "name": name,
             "status": outcome.status,
             "payload": outcome.payload,
             "content_type": outcome.content_type,

@@ -32,11 +32,12 @@ from hub.core.stats import Stats
 from hub.core.sweep import Sweep
 from hub.core.tasks import Tasks
 from hub.core.unanswered import Unanswered
+from hub.model.call import Call
 from hub.model.device import Device
-from hub.model.errors import Unavailable
+from hub.model.errors import CannotListen, Unavailable
 from hub.model.event import Event
 from hub.model.ids import new_incarnation
-from hub.ports.abilities import Expels
+from hub.ports.abilities import Expels, TellsGateways
 from hub.ports.adapter import Adapter
 from hub.ports.clock import Clock
 from hub.ports.engine import Engine
@@ -81,12 +82,15 @@ class Hub:
         self._tasks = Tasks()
         self.directory = Directory(engine.directory, clock, self.limits)
         self.directory.on_left = self._expel
+        self.directory.on_back = lambda device: self._order(device, "enable")
+        self.directory.on_new_secret = self._doubt
         self.access = Access(self.directory, clock, self.limits, self.stats)
         self.access.homes = _homes(adapters)
         self.channels = Channels(engine.log, self.limits, clock)
         self.cache = Cache(clock, self.limits.cache_entries, self.limits.cache_bytes)
         self.dispatch = Dispatch(engine.journal, self.adapters, clock, self.incarnation, self.stats, self.cache)
-        self.dispatch.on_deliveries = lambda: engine.bell.ring(OUTBOX)
+        self.dispatch.ends.name_of = self._name_of
+        self.dispatch.ends.on_deliveries = lambda: engine.bell.ring(OUTBOX)
         self.observe = Observing(self.directory, self.adapters, engine.log, clock, self.cache)
         self.presence = PresenceBook(self.directory, self.dispatch, self.observe, clock, self.stats)
         self.dispatch.silent = self.presence.silent
@@ -105,7 +109,7 @@ class Hub:
         """Live from here to the end of the block. `declare(hub)` is awaited once the directory is loaded, before
         any device may come: it brings in what the configuration declares.
 
-        Raises Locked, Damaged, StorageFailed when the engine cannot start.
+        Raises Locked, Damaged, StorageFailed when the engine cannot start, CannotListen when an adapter has no port.
         """
         await self.engine.start(self._committed)
         try:
@@ -139,15 +143,34 @@ class Hub:
         """The adapters that devices of an account may be put on: its own, and those that belong to no account."""
         return frozenset(name for name in self.adapters if self.access.homes.get(name, account) == account)
 
+    def _name_of(self, call: Call) -> str | None:
+        device = self.directory.at(call.adapter, call.address)
+        return None if device is None else device.name
+
     def _expel(self, device: Device) -> None:
+        now = self.directory.held_device(device.account, device.id)
+        if now is None or now.adapter != device.adapter:
+            self._order(device, "delete")
+        elif now.disabled:
+            self._order(device, "disable")
         adapter = self.adapters.get(device.adapter)
         if isinstance(adapter, Expels):
             adapter.expel(device.address)
-        now = self.directory.held_device(device.account, device.id)
         if now is not None and (now.adapter, now.address) != (device.adapter, device.address):
             self.presence.moved(device)
         elif now is not None and not now.disabled:
             self.presence.doubted(now)
+
+    def _order(self, device: Device, verb: str) -> None:
+        adapter, identity = self.adapters.get(device.adapter), device.aliases.get("product-device")
+        if identity is not None and isinstance(adapter, TellsGateways):
+            adapter.order(identity, verb)
+
+    def _doubt(self, device: Device) -> None:
+        adapter = self.adapters.get(device.adapter)
+        if isinstance(adapter, Expels) and "serve" in adapter.capabilities.role:
+            adapter.expel(device.address)
+            self.presence.doubted(device)
 
     def _committed(self, events: Sequence[Event]) -> None:
         self.stats.events += len(events)
@@ -170,21 +193,28 @@ class Hub:
 
     async def _start_adapters(self) -> None:
         async with asyncio.TaskGroup() as starting:
-            for name in list(self.adapters):
-                starting.create_task(self._start_adapter(name))
+            started = [starting.create_task(self._start_adapter(name)) for name in list(self.adapters)]
+        for task in started:
+            deaf = task.result()
+            if deaf is not None:
+                raise deaf
 
-    async def _start_adapter(self, name: str) -> None:
-        """Start one adapter; one that fails shows in the health and stops nobody else."""
+    async def _start_adapter(self, name: str) -> CannotListen | None:
+        """Start one adapter; one that fails shows in the health and stops nobody else, unless it cannot listen: its
+        devices would knock at a closed door for ever (decisions L1)."""
         adapter, settings = self._configured[name]
         context = self._contexts[name] = Context(self, name, settings)
         try:
             async with asyncio.timeout(ADAPTER_START):
                 await adapter.start(context)
         except Exception as error:
-            log.exception("adapter %s did not start", name)
+            if not isinstance(error, CannotListen):
+                log.exception("adapter %s did not start", name)
             self.broken[name] = type(error).__name__
             await context.close()
             del self.adapters[name]
+            return error if isinstance(error, CannotListen) else None
+        return None
 
     async def _wind_up(self) -> None:
         self.state = HubState.DRAINING
@@ -195,6 +225,7 @@ class Hub:
         async with asyncio.TaskGroup() as stopping:
             for name, adapter in self.adapters.items():
                 stopping.create_task(self._stop_adapter(name, adapter))
+        self.dispatch.ends.close()
         await self._tasks.close()
         self.dispatch.close()
 

@@ -35,6 +35,7 @@ class Limits:
     enos_waiting: int = 50
     pelion_queue: int = 50_000_000
     running_per_application: int = 100_000
+    waits_per_account: int = 1000
     calls_per_second: float = 5000.0
     burst: int = 10_000
     batch_calls: int = 1000

@@ -7,11 +7,9 @@ wants themselves are `wants.py`, rules that make them `rules.py`.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 
 import anyio
@@ -24,6 +22,7 @@ from hub.core.ending import backoff
 from hub.core.owed import CANCELLED, LEFT, Owed
 from hub.core.rule import Rule
 from hub.core.rules import Rules, observable
+from hub.core.running import Running
 from hub.core.tasks import Tasks
 from hub.core.values import Values
 from hub.core.wants import MOST_WANTS, Life, Wanted, Wants, Watched, registered, without
@@ -49,21 +48,8 @@ from hub.ports.engine import ChannelLog
 
 OBSERVE_TIME = 30.0
 CANCEL_TIME = 10.0
-NO_VALUE_YET = 204
-"""An observation that began without a value says so by this status."""
-AT_ONCE = 1000
-"""Steps of a long walk before others have a turn."""
 
 log = logging.getLogger("hub.observe")
-
-
-@dataclass(slots=True)
-class _Running:
-    """The one observation of a (device, path): starting while `task` is there. `last` is the newest value."""
-
-    observation: Observation | None = None
-    task: asyncio.Task[None] | None = None
-    last: DeviceResponse | None = None
 
 
 class Observing:
@@ -84,7 +70,7 @@ class Observing:
         self._owed = Owed(directory, channel_log, clock)
         self._wants = Wants(directory, self.rules, self._stop)
         self._rules_put = Writes()
-        self._running: dict[Watched, _Running] = {}
+        self._running: dict[Watched, Running] = {}
         self._tasks: Tasks | None = None
 
     # -- life -----------------------------------------------------------------------------------
@@ -156,7 +142,7 @@ class Observing:
 
     async def unwant(self, application: str, device: Device, path: str | None = None) -> bool:
         """Forget a want of a device, or all of them; an observation ends with its last want. False if there was
-        none. Raises StorageFailed."""
+        none. What is told for it is on disk then. Raises StorageFailed."""
 
         def remove(wanted: Wanted) -> None:
             if path is None:
@@ -166,20 +152,18 @@ class Observing:
 
         before = await self._wants.change(application, (device.account, device.id), remove)
         await self._unwanted(device, CANCELLED)
+        await self._values.told((device.account, device.id))
         return bool(before) if path is None else path in before
 
-    async def put_rules(self, application: str, account: str, rules: Sequence[Rule]) -> None:
-        """Replace the application's rules. New ones speak from a device's next registration or update on; what
-        only a rule wanted that is gone now is wanted no more. Raises StorageFailed."""
+    async def put_rules(self, application: str, account: str, rules: Sequence[Rule]) -> list[tuple[str, str]]:
+        """Replace the application's rules. New ones speak from a device's next registration or update on; what only a
+        rule wanted that is gone now is wanted no more. Returns those devices and paths. Raises StorageFailed."""
         async with self._rules_put.line(Kind.RULE, application):
             await self._wants.settle(application)
             await self.rules.replace(application, account, rules)
-            done = 0
-            for owner in self._wants.concerned(application):
-                done += 1 if owner[0] != account else await self._wants.forget_ruled(application, owner)
-                if done >= AT_ONCE:
-                    done = 0
-                    await anyio.lowlevel.checkpoint()
+            gone = await self._wants.forget_ruled(application, account)
+        await self._values.told()
+        return gone
 
     @asynccontextmanager
     async def registering(self, device: Device, *, anew: bool) -> AsyncIterator[None]:
@@ -232,7 +216,7 @@ class Observing:
         if self._wants.who(key[:2], path) and device.presence is Presence.ONLINE:
             self._start(device, path)
 
-    def _let_go(self, key: Watched) -> _Running | None:
+    def _let_go(self, key: Watched) -> Running | None:
         running = self._running.pop(key, None)
         if running is not None and running.task is not None:
             running.task.cancel()
@@ -247,10 +231,10 @@ class Observing:
         key = (device.account, device.id, path)
         if self._tasks is None or key in self._running or device.adapter not in self._adapters:
             return
-        running = self._running[key] = _Running()
+        running = self._running[key] = Running()
         running.task = self._tasks.create_task(self._establish(key, running), name=f"observe {path}")
 
-    async def _establish(self, key: Watched, running: _Running) -> None:
+    async def _establish(self, key: Watched, running: Running) -> None:
         try:
             await self._try(key, running)
         except Exception:
@@ -260,7 +244,7 @@ class Observing:
             if running.observation is None and self._running.get(key) is running:
                 del self._running[key]
 
-    async def _try(self, key: Watched, running: _Running) -> None:
+    async def _try(self, key: Watched, running: Running) -> None:
         tries = 0
         owner, path = key[:2], key[2]
         while self._running.get(key) is running and self._wants.who(owner, path):
@@ -268,6 +252,7 @@ class Observing:
             adapter = None if device is None else self._adapters.get(device.adapter)
             if device is None or adapter is None:
                 break
+            running.tried()
             try:
                 response, observation = await adapter.observe(
                     ObserveSpec(device.address, path), self._clock.monotonic() + OBSERVE_TIME
@@ -286,17 +271,17 @@ class Observing:
                 await _cancel(observation)
                 await self._refused(device, path, response)
                 break
-            running.observation, running.task = observation, None
-            running.last = None if response.status == NO_VALUE_YET else response
-            await self._first(device, path, response)
+            if running.begun(observation, response):
+                self._values.remember(device, path, response)
+            await self._first(device, path, running, response)
             return
 
-    async def _first(self, device: Device, path: str, value: DeviceResponse) -> None:
+    async def _first(self, device: Device, path: str, running: Running, value: DeviceResponse) -> None:
+        """Pay what is owed, and tell the value unless a newer one was told before it."""
         try:
             owner = (device.account, device.id)
-            told = await self._owed.pay(owner, path, value)
-            if value.status != NO_VALUE_YET:
-                self._values.remember(device, path, value)
+            told = await self._owed.pay(owner, path, running.last or value)
+            if running.last is value:
                 await self._values.tell(device, path, value, set(self._wants.who(owner, path)) - told)
         except StorageFailed as failure:
             log.warning("the first value of %s could not be stored: %s", path, failure)
@@ -331,14 +316,14 @@ class Observing:
         together = event.attrs.get("values") or ((event.target or "", event.payload, event.content_type),)
         drafts: list[EventDraft] = []
         for path, payload, content_type in together:
-            value = DeviceResponse(200, payload, content_type, age)
-            self._values.remember(device, path, value)
-            running = self._running.get((*owner, path))
-            if running is not None and running.task is None:
-                running.last = value
-            drafts += self._values.drafts(device, path, value, self._wants.who(owner, path), event.seq)
-        if drafts:
-            await self._log.append(drafts, {draft.channel: device.account for draft in drafts})
+            value = DeviceResponse(200, payload, content_type, age, event.attrs.get("native") or {})
+            if not event.attrs.get("past"):
+                self._values.remember(device, path, value)
+                if (running := self._running.get((*owner, path))) is not None:
+                    running.told(value, event.at)
+            who, said = self._wants.who(owner, path), event.attrs.get("time")
+            drafts += self._values.drafts(device, path, value, who, event.seq, said)
+        await self._values.append(owner, drafts)
 
 
 async def _cancel(observation: Observation) -> None:

@@ -140,11 +140,12 @@ class Owed:
 
     def outcome(self, owner: Owner, ref: str, answer: DeviceResponse) -> dict[str, Any]:
         """The body of the event that tells how a subscription went."""
-        good = answer.status < 300
+        good, device = answer.status < 300, self._directory.device(*owner)
         return {
             "call_id": "",
             "ref": ref,
             "device": owner[1],
+            "name": None if device is None else device.name,
             "status": 200 if good else answer.status,
             "payload": answer.payload,
             "content_type": answer.content_type,

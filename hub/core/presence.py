@@ -181,7 +181,7 @@ class PresenceBook:
             return stored
         await self._directory.delete(Kind.MEMORY, f"{stored.account}/{stored.id}")
         audit.info(how.value, extra={"device": device.id, "account": device.account, "adapter": device.adapter})
-        self._dispatch.remove_device(stored)
+        self._dispatch.ends.remove_device(stored)
         await self._observe.left(stored)
         return stored
 
@@ -195,7 +195,7 @@ class PresenceBook:
 
         gone = await self._directory.delete_device(device, tell=told)
         self._dispatch.cache.drop((gone.adapter, gone.address))
-        self._dispatch.remove_device(gone)
+        self._dispatch.ends.remove_device(gone)
         await self._observe.left(gone)
 
     def _awake(self, device: Device) -> Device:
@@ -225,7 +225,7 @@ class PresenceBook:
         for account, id in waited_for:
             device = self._directory.held_device(account, id)
             if device is not None and device.disabled:
-                self._dispatch.block_device(device)
+                self._dispatch.ends.block_device(device)
 
     async def expire(self) -> None:
         """End the registrations whose time is over."""
@@ -284,7 +284,7 @@ class PresenceBook:
     def moved(self, device: Device) -> None:
         """A device is another adapter's from now on: what waited for it at its old place is not sent any more."""
         self._dispatch.cache.drop((device.adapter, device.address))
-        self._dispatch.remove_device(device)
+        self._dispatch.ends.remove_device(device)
 
     def doubted(self, device: Device) -> None:
         """A device proves who it is by another key from now on: it is away until it has."""

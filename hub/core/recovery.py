@@ -12,6 +12,7 @@ from datetime import datetime
 
 from hub.core.attempt import needs_answer
 from hub.core.dispatch import Dispatch
+from hub.core.ending import unanswered
 from hub.core.ticket import Ticket
 from hub.model.call import CallState, Order, Stage
 from hub.ports.abilities import Recovers
@@ -39,7 +40,7 @@ class Recovery:
                 await dispatch.journal.adopt(taken, dispatch.incarnation)
             again = [s.call.id for s in page if s.stage is Stage.SENT and not needs_answer(s.call)]
             if again:
-                await dispatch.journal.release(again, dispatch.incarnation)
+                await dispatch.journal.release(again, dispatch.incarnation, maybe_sent=True)
             for state in page:
                 self._place(state)
         if count:
@@ -50,6 +51,9 @@ class Recovery:
         dispatch = self._dispatch
         ticket = dispatch.ticket_for(state.call)
         ticket.restore(state)
+        if state.maybe_sent or state.stage is Stage.SENT:
+            # What its device may have said of it is not known any more.
+            ticket.before = unanswered(state.call)
         if state.stage is Stage.WAITING and state.note is not None:
             dispatch.queues.take_up(ticket)
             if state.call.spec.order is Order.EXCLUSIVE and state.sent_at is not None:

@@ -43,7 +43,7 @@ class Sweep:
 
     async def tidy(self) -> None:
         """End what outlived its deadline, then trim logs and journal, a bounded number of rows per commit."""
-        self._dispatch.end_overdue()
+        self._dispatch.ends.end_overdue()
         await self._step(lambda: self._all(self._trim))
         await self._step(lambda: self._all(self._forget))
 

@@ -35,11 +35,13 @@ class Turn(enum.Enum):
 
 
 class Ticket:
-    """One open call. `slot` says whether it occupies its lane now; `hit` is the answer that was kept for it."""
+    """One open call. `slot` says whether it occupies its lane now; `hit` is the answer that was kept for it; `before`
+    how it ends when it is not sent again, if it may have been sent before."""
 
     __slots__ = (
-        "attempt", "attempt_deadline", "call", "committed", "deadline", "expires", "guard", "hit", "lane", "not_before",
-        "note", "parked", "queued", "retries_used", "running", "scope", "slot", "timer", "turn", "waiters",
+        "attempt", "attempt_deadline", "before", "call", "committed", "deadline", "ended", "expires", "guard", "hit",
+        "lane", "not_before", "note", "parked", "queued", "retries_used", "running", "scope", "slot", "timer", "turn",
+        "waiters",
     )
 
     def __init__(self, call: Call, lane: Lane, deadline: float, expires: float) -> None:
@@ -49,7 +51,9 @@ class Ticket:
         self.expires = expires
         self.attempt = 0
         self.attempt_deadline = deadline
+        self.before: Outcome | None = None
         self.committed = False
+        self.ended: asyncio.Future[None] | None = None
         self.guard: Timer | None = None
         self.hit: Outcome | None = None
         self.not_before = 0.0
@@ -70,6 +74,11 @@ class Ticket:
         self.retries_used = state.retries_used
         self.note = state.note
         self.committed = True
+
+    def told_ended(self) -> None:
+        """Wake those who wait for the end that was begun."""
+        if self.ended is not None and not self.ended.done():
+            self.ended.set_result(None)
 
     def quiet(self) -> None:
         """Call off both timers."""

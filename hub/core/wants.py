@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
+
+import anyio.lowlevel
 
 from hub.core.directory import Directory
 from hub.core.rules import Rules
@@ -38,6 +40,9 @@ class Life(enum.Flag):
 
 MOST_WANTS = 1000
 """Of an application, for one device."""
+
+TURN = 1000
+"""Steps of a long walk before others have a turn."""
 
 AT_ONCE = 64
 """Records that are written beside each other, so that they share commits."""
@@ -153,22 +158,34 @@ class Wants:
                 if isinstance(failure, BaseException):
                     raise RuntimeError("wants could not be written") from failure
 
-    def concerned(self, application: str) -> list[Owner]:
-        """The devices of which the application wants something or is about to, and more."""
-        return [*self._wants, *(owner for owner in self._lines.get(application, ()) if owner not in self._wants)]
-
-    async def forget_ruled(self, application: str, owner: Owner) -> int:
-        """The application's rules changed: what only a rule wanted that is gone is wanted no more. Returns how many
-        steps that took, about.
+    async def forget_ruled(self, application: str, account: str) -> list[tuple[str, str]]:
+        """The application's rules changed: what only a rule wanted that is gone is wanted no more. Returns those
+        devices and paths.
 
         Only memory changes: there may be very many devices. `load` looks at the rules too.
         """
+        gone: list[tuple[str, str]] = []
+        done = 0
+        # All of which the application wants something or is about to, and more.
+        about = (owner for owner in self._lines.get(application, ()) if owner not in self._wants)
+        for owner in [*self._wants, *about]:
+            ended, steps = await self._forget_ruled(application, owner) if owner[0] == account else ((), 1)
+            gone += ((owner[1], path) for path in ended)
+            done += steps
+            if done >= TURN:
+                done = 0
+                await anyio.lowlevel.checkpoint()
+        return gone
+
+    async def _forget_ruled(self, application: str, owner: Owner) -> tuple[Collection[str], int]:
+        """The same for one device: its paths, and how many steps that took, about."""
         if application not in self.of(owner) and owner not in self._lines.get(application, ()):
-            return 1
+            return (), 1
         async with self.line(owner, application):
             wanted = self.of(owner).get(application, {})
             device = self._keep_ruled(owner, application, wanted)
-            return 50 + len(wanted) + (0 if device is None else len(device.resources))
+            ended = wanted.keys() - self.of(owner).get(application, {}).keys()
+            return ended, 50 + len(wanted) + (0 if device is None else len(device.resources))
 
     def _keep_ruled(self, owner: Owner, application: str, wanted: Wanted) -> Device | None:
         """Take these wants into memory, less what only rules wanted that are gone; the device as it was judged."""

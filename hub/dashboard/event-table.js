@@ -112,8 +112,8 @@ function noteLine(words) {
   return element("tr", { role: "row", class: "note" }, element("td", { role: "cell", colspan: "7" }, words));
 }
 
-function payload({ payload: content, type }) {
-  const { text, note } = readable(content);
+function payload({ payload: content, type, values }) {
+  const { text, note } = readable(content, values);
   const about = [note, type && type !== "text/plain" ? type : ""].filter(Boolean).join(", ");
   if (!text && !about) return "";
   const whole = element("div");

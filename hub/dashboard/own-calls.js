@@ -60,7 +60,7 @@ export class OwnCalls {
   answered(row, received) {
     const call = this.#open.get(row.callId);
     if (!call && !this.#sending) return undefined;
-    const { text } = readable(row.payload);
+    const { text } = readable(row.payload, row.values);
     const answer = { status: row.status, error: row.error, text: text.slice(0, EXCERPT).trim(), received };
     if (!call) {
       this.#early.set(row.callId, answer);

@@ -15,7 +15,7 @@ const KINDS = {
 /**
  * The rows that a message stands for; native messages carry one item, older forms may carry many.
  *
- * @returns {Array<{kind, at, place, device, name, status?, error?, payload?, type?, callId?}>}
+ * @returns {Array<{kind, at, place, device, name, status?, error?, payload?, type?, values?, callId?}>}
  */
 export function rowsOf(message) {
   const rows = [];
@@ -32,6 +32,7 @@ export function rowsOf(message) {
         error: it.error,
         payload: it.payload,
         type: it.ct,
+        values: it.values,
         callId: it["call-id"],
       });
     }
@@ -39,12 +40,18 @@ export function rowsOf(message) {
   return rows;
 }
 
+// Control characters, and those that reorder text on the screen, would show something else than what came.
+const UNSEEN = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/;
+
 /**
- * A base64 payload as something to read: its text where it is UTF-8 without control characters, else hexadecimal.
+ * A base64 payload as something to read: the values that the hub decoded from it, a line for each; else its text where it
+ * is UTF-8 without control characters, else hexadecimal.
  *
  * @returns {{text: string, note: string}} `note` says what the text is when it is not the payload itself.
  */
-export function readable(payload) {
+export function readable(payload, values) {
+  const decoded = valueLines(values);
+  if (decoded && !UNSEEN.test(decoded)) return { text: decoded, note: "" };
   if (!payload) return { text: "", note: "" };
   let bytes;
   try {
@@ -54,14 +61,19 @@ export function readable(payload) {
   }
   try {
     const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-    // Control characters, and those that reorder text on the screen, would show something else than what came.
-    if (!/[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/.test(text)) return { text, note: "" };
+    if (!UNSEEN.test(text)) return { text, note: "" };
   } catch {
     // not UTF-8: shown as bytes below
   }
   const shown = bytes.subarray(0, 4096);
   const hex = Array.from(shown, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
   return { text: bytes.length > shown.length ? `${hex} …` : hex, note: `${bytes.length} bytes, not text` };
+}
+
+/** SenML records, a line for each; nothing for anything else. */
+function valueLines(values) {
+  if (!Array.isArray(values)) return "";
+  return values.map((record) => `${record?.n ?? ""} = ${record?.v ?? record?.vs ?? record?.vb ?? record?.vlo ?? record?.vd ?? ""}`).join("\n");
 }
 
 /** A gap in one sentence. */

@@ -115,9 +115,10 @@ def output_of(body: Mapping[str, Any]) -> dict[str, Any]:
     return {} if value is None else {"value": value}
 
 
-def _message_id(body: Mapping[str, Any]) -> str:
+def _message_id(body: Mapping[str, Any]) -> str | None:
+    """The id of the message that the device got, where its answer says which that was."""
     found = (body.get("native") or {}).get("message_id")
-    return found if isinstance(found, str) else str(body["call_id"])
+    return found if isinstance(found, str) else None
 
 
 def _said(body: Mapping[str, Any], asked: Mapping[str, Any]) -> tuple[int, str, str]:
@@ -128,7 +129,8 @@ def _said(body: Mapping[str, Any], asked: Mapping[str, Any]) -> tuple[int, str, 
         case Ending.TIMED_OUT:
             return TIMEOUT, MESSAGES[TIMEOUT], "no answer"
         case Ending.EXPIRED:
-            return TIMEOUT, MESSAGES[TIMEOUT], NOT_SENT
+            why = (body.get("native") or {}).get("detail")
+            return TIMEOUT, MESSAGES[TIMEOUT], f"{NOT_SENT}: {why}"[:_MOST_TEXT] if why else NOT_SENT
         case Ending.DEVICE_ERROR:
             return failed, MESSAGES[failed], _device_said(body)
         case _:

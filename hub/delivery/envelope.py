@@ -16,6 +16,7 @@ import orjson
 
 from hub.delivery.control_reply import reply_of, told_here
 from hub.model.event import Event, EventKind, Gap
+from hub.model.outcome import values_in
 
 Packed = Callable[[bytes], Any]
 
@@ -120,12 +121,18 @@ def _plain(value: Any, packed: Packed) -> Any:
 def message(event: Event, packed: Packed = as_base64) -> dict[str, Any]:
     """The native Message of one event: its place, its moment, and one list with one item.
 
-    Items of `async-responses` also tell the hub's own id of the call and the device.
+    Items of `async-responses` also tell the hub's own id of the call and the device, those of `notifications` the
+    time that the device gave its value, if it gave one; both the values that an adapter decoded from the payload.
     """
     told = item(event, packed)
     if event.kind is EventKind.COMPLETION:
         told["call-id"] = event.body["call_id"]
         told["device"] = event.body["device"]
+        _add_values(told, event.body.get("native") or {}, packed)
+    elif event.kind is EventKind.NOTIFICATION:
+        if event.body.get("device_time") is not None:
+            told["device-time"] = moment(datetime.fromisoformat(event.body["device_time"]))
+        _add_values(told, event.body, packed)
     members = {
         "channel": event.channel,
         "epoch": event.epoch,
@@ -137,6 +144,11 @@ def message(event: Event, packed: Packed = as_base64) -> dict[str, Any]:
         # Whoever reads a control channel finds its own form there, too.
         members["data"] = [reply_of(event.body)]
     return members
+
+
+def _add_values(told: dict[str, Any], said: Mapping[str, Any], packed: Packed) -> None:
+    if (values := values_in(said)) is not None:
+        told["values"] = _plain(values, packed)
 
 
 def gap_members(gap: Gap, channel: str, epoch: str) -> dict[str, Any]:

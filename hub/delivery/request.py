@@ -27,6 +27,11 @@ def header_values(scope: Any, name: bytes) -> Iterator[bytes]:
     return (value for key, value in scope["headers"] if key == name)
 
 
+def has_header(scope: Any, name: bytes) -> bool:
+    """Whether a header (lower-case name) is there, an empty one too."""
+    return any(key == name for key, _ in scope["headers"])
+
+
 def header(scope: Any, name: bytes) -> str:
     """The values of a header joined as HTTP does, "" when there is none."""
     return ", ".join(value.decode("latin-1") for value in header_values(scope, name))
@@ -64,7 +69,7 @@ def socket_key(scope: Any, prefix: str, *, bare: bool = False) -> str:
     shown = [word.removeprefix(prefix) for word in subprotocols(scope) if word.startswith(prefix)]
     if not shown:
         return request_key(scope, bare=bare)
-    if len(shown) > 1 or any(header_values(scope, b"authorization")):
+    if len(shown) > 1 or has_header(scope, b"authorization"):
         raise BadRequest("more than one key is shown", code="several-authorizations")
     return shown[0]
 

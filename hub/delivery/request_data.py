@@ -4,7 +4,8 @@ Both give the same kinds of value (str, int, float, bool, None, list, dict with 
 MessagePack only) under the same bounds (delivery-guarantees H, decisions L7): UTF-8, finite numbers, integers of 64
 bits, at most 32 levels, at most 50,000 lists and objects, no lone surrogates, no extension types. What breaks one
 raises BadRequest. A body is judged on the event loop, so no body may be dear: the looks at JSON are whole-body
-operations on bytes, never a step of Python per byte or per value.
+operations on bytes, never a step of Python per byte or per value; MessagePack, where a value may be one byte, has at
+most 100,000 of them.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from hub.model.errors import BadRequest, UnsupportedMedia
 
 MOST_LEVELS = 32
 MOST_CONTAINERS = 50_000
+MOST_PACKED = 100_000
+"""Values in the lists and maps of a MessagePack body, the names in its maps among them."""
 
 # Every digit as a 0, and nothing else: a long run of digits is then found as a plain text.
 _DIGITS = bytes(0x30 if 0x30 <= byte <= 0x39 else 0x20 for byte in range(256))
@@ -112,9 +115,18 @@ def decode_msgpack(body: bytes) -> Any:
     # A shorter body cannot hold more than the bound, and need not pay for being counted.
     counted = _counting() if len(body) > MOST_CONTAINERS else None
     try:
-        value = msgpack.unpackb(body, list_hook=counted, object_hook=counted, ext_hook=_no_extension)
+        value = msgpack.unpackb(
+            body,
+            list_hook=counted,
+            object_hook=counted,
+            max_array_len=MOST_PACKED,
+            max_map_len=MOST_PACKED // 2,
+            # Refused where it stands: a million timestamps would be made, and then looked at.
+            max_ext_len=0,
+            ext_hook=_no_extension,
+        )
     except ValueError:
-        raise BadRequest("the body is not one MessagePack object", code="bad-msgpack") from None
+        raise BadRequest("the body is not one MessagePack object within the bounds", code="bad-msgpack") from None
     _judge(value)
     return value
 
@@ -182,11 +194,16 @@ def _of_64_bits(numbers: list[int]) -> bool:
 
 
 def _counting() -> Callable[[Any], Any]:
-    made = iter(range(MOST_CONTAINERS))
+    containers = values = 0
 
     def counted(container: Any) -> Any:
-        if next(made, None) is None:
+        nonlocal containers, values
+        containers += 1
+        values += len(container) if type(container) is list else 2 * len(container)
+        if containers > MOST_CONTAINERS:
             raise BadRequest(f"the body has more than {MOST_CONTAINERS} lists and maps", code="bad-msgpack")
+        if values > MOST_PACKED:
+            raise BadRequest(f"the body has more than {MOST_PACKED} values", code="bad-msgpack")
         return container
 
     return counted

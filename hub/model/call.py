@@ -116,8 +116,9 @@ class Call:
 class CallState:
     """How a call stands in the journal now.
 
-    `attempt` counts claims, `retries_used` only those that the caller's `retries` pays for. `note`
-    is the adapter's checkpoint. `offset` is the completion's place on the call's channel.
+    `attempt` counts claims, `retries_used` only those that the caller's `retries` pays for; `maybe_sent`: one that was
+    given back may have reached the device. `note` is the adapter's checkpoint. `offset` is the completion's place on
+    the call's channel.
     """
 
     call: Call
@@ -131,3 +132,4 @@ class CallState:
     outcome: Outcome | None = None
     epoch: str | None = None
     offset: int | None = None
+    maybe_sent: bool = False

@@ -7,6 +7,7 @@ HubError
     NotTaken                       an event was refused for what it says; the same one would be again
   Damaged                          stored data cannot be trusted; the hub refuses to start
   Locked                           another process holds the data folder
+  CannotListen                     a port cannot be had; the hub does not run without it
   RevisionConflict                 a record changed since it was read
   UnknownDevice                    an event came of a device that the hub does not know; nothing was kept
   Refusal                          the caller's request is refused; carries status and code word

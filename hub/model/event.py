@@ -44,9 +44,10 @@ class EventDraft:
     """An event that is not committed yet. `body` holds str, int, float, bool, None, bytes, list, dict only.
 
     Bodies by kind:
-    COMPLETION: call_id, ref, device, status, payload (bytes), content_type, max_age (seconds or
+    COMPLETION: call_id, ref, device, name, status, payload (bytes), content_type, max_age (seconds or
     None), error, ending, dialect, echo, ended_at (ISO text), native, device_time (ISO text or None).
-    NOTIFICATION: device, path, payload, content_type, max_age, seq.
+    NOTIFICATION: device, name, path, payload, content_type, max_age, seq, device_time (ISO text or None: the time
+    that the device gave the value), values (what the payload says, where the adapter decoded it; else absent).
     REGISTERED, UPDATED: device, name, type, queue_mode, resources (list of {uri, rt, ct, obs, if}).
     DEREGISTERED, EXPIRED: device, name.
     """

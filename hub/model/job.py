@@ -87,8 +87,7 @@ def facets_of(spec: CallSpec) -> JobFacets | None:
     if instance is not None and instance.startswith("name:"):
         name, instance = instance[5:], None
     elif spec.method == "POST" and not rest:
-        named = _member(spec.payload, "name")
-        name = named if isinstance(named, str) else None
+        name = _member(spec.payload, "name")
     user = spec.echo.get(USER)
     return JobFacets(kind, action, instance, name, user if isinstance(user, str) else spec.application)
 
@@ -100,15 +99,19 @@ def created(spec: CallSpec, outcome: Outcome) -> str | None:
     facets = facets_of(spec)
     if facets is None or facets.action != _ACTIONS["POST"] or facets.instance is not None:
         return None
-    id = _member(outcome.payload, "id")
-    return id if isinstance(id, str) and id else None
+    return _member(outcome.payload, "id") or None
 
 
-def state_of(stage: Stage, ending: Ending | None) -> JobState:
+def state_of(stage: Stage, outcome: Outcome | None) -> JobState:
     """Where the job of a call stands."""
-    if ending is not None:
-        return _ENDED.get(ending, JobState.FAILED)
+    if outcome is not None:
+        return JobState.UNRECOVERABLE_FAILED if unrecovered(outcome) else _ENDED.get(outcome.ending, JobState.FAILED)
     return JobState.IN_PROGRESS if stage in (Stage.SENT, Stage.WAITING) else JobState.QUEUED
+
+
+def unrecovered(outcome: Outcome) -> bool:
+    """Whether the array itself said that it could not recover from a failure: things may be left half done."""
+    return outcome.ending is Ending.DEVICE_ERROR and outcome.error == JobState.UNRECOVERABLE_FAILED.value
 
 
 def status_of(outcome: Outcome) -> int:
@@ -141,9 +144,14 @@ def described(kind: str, action: str) -> str:
     return f"{action.replace('_', ' ').capitalize()} a {kind.replace('_', ' ')}."
 
 
-def _member(payload: bytes, name: str) -> Any:
+def _member(payload: bytes, name: str) -> str | None:
+    """A text among the members of a JSON object; None for anything else."""
     try:
         value: Any = json.loads(payload)
+        member = value.get(name) if isinstance(value, Mapping) else None
+        if not isinstance(member, str):
+            return None
+        member.encode()  # the half of a pair of surrogates can be written in JSON, and is no text
     except (ValueError, RecursionError):
         return None
-    return value.get(name) if isinstance(value, Mapping) else None
+    return member

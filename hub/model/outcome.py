@@ -38,3 +38,9 @@ class Outcome:
     error: str | None = None
     device_time: datetime | None = None
     native: Mapping[str, Any] = field(default_factory=dict)
+
+
+def values_in(native: Mapping[str, Any]) -> list[Any] | None:
+    """What an adapter decoded from a payload that few can read, as plain values; None where it did not."""
+    values = native.get("values")
+    return values if isinstance(values, list) else None

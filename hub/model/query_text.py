@@ -38,8 +38,10 @@ MOST_NESTED = 8
 
 _GROUPS: dict[str, type[Every | Either]] = {"and": Every, "or": Either}
 _NUMBER = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?", re.ASCII)
-_WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
-_RANGE = re.compile(r"([0-9]{1,18})-([0-9]{1,18})", re.ASCII)
+_WHOLE = re.compile(r"(-?)([0-9]+)", re.ASCII)
+_RANGE = re.compile(r"([0-9]+)-([0-9]+)", re.ASCII)
+_BEYOND = 10**18
+"""More than there ever is of anything."""
 
 # What can be asked of which form, beside `is`, which can be asked of all.
 _EQUAL = frozenset({Operator.EQ, Operator.NEQ, Operator.IN})
@@ -104,7 +106,7 @@ def parse_range(text: str) -> tuple[int, int] | None:
     found = _RANGE.fullmatch(text.strip())
     if found is None:
         return None
-    first, last = int(found[1]), int(found[2])
+    first, last = _counted(found[1]), _counted(found[2])
     if last < first:
         raise OutOfRange(f"The range {text.strip()} ends before it begins.")
     return first, min(MOST_LIMIT, last - first + 1)
@@ -274,12 +276,19 @@ def _order(text: str, shape: Shape, type: str) -> tuple[Rank, ...]:
 
 
 def _whole(name: str, text: str, *, least: int) -> int:
-    if not _WHOLE.fullmatch(text.strip()):
+    found = _WHOLE.fullmatch(text.strip())
+    if found is None:
         raise _bad(f"The {name} {text} is no whole number.")
-    value = int(text)
+    value = -_counted(found[2]) if found[1] else _counted(found[2])
     if value < least:
         raise OutOfRange(f"The {name} {value} is less than {least}.")
     return value
+
+
+def _counted(digits: str) -> int:
+    """A number of any length; one that is beyond everything is cut."""
+    digits = digits.lstrip("0")
+    return min(_BEYOND, int(digits[:19] or "0"))
 
 
 def _negation(text: str) -> tuple[bool, str]:

@@ -29,6 +29,7 @@ class Kind(enum.Enum):
     WANT = "want"
     OWED = "owed"
     CHANNEL = "channel"
+    WITHDRAWN = "withdrawn"
     CONTROL = "control"
     MEMORY = "memory"
     ENDPOINT = "endpoint"

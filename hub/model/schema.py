@@ -29,6 +29,7 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
     "boolean": (bool,),
     "object": (dict,),
     "array": (list,),
+    "null": (type(None),),
 }
 
 
@@ -113,7 +114,7 @@ class Schema:
                 yield from self._misfits(given, self._resolved(known[name]), f"{where}.{name}", depth)
 
     def _misfits(self, value: Any, rule: Mapping[str, Any], where: str, depth: int) -> Iterator[Fault]:
-        if value is None or depth > MOST_NESTED:
+        if depth > MOST_NESTED or (value is None and _nullable(rule)):
             return
         kind = rule.get("type")
         kinds = [kind] if isinstance(kind, str) else [one for one in kind or () if isinstance(one, str)]
@@ -229,6 +230,11 @@ def _related(rule: Any) -> str | None:
 
 def _unknown(name: str, where: str) -> Fault:
     return Fault(400, "bad-attribute", f"The attribute [{where}.{name}] does not exist.")
+
+
+def _nullable(rule: Mapping[str, Any]) -> bool:
+    """Whether null is said to fit, as 3.0 says it, or as documents of 2.0 do; 3.1 has a type for it."""
+    return rule.get("nullable") is True or rule.get("x-nullable") is True
 
 
 def _is_a(value: Any, kind: str) -> bool:

@@ -12,8 +12,8 @@ from typing import Any, Protocol, runtime_checkable
 from hub.ports.adapter import DeviceRequest, DeviceResponse
 
 __all__ = [
-    "Checks", "Expels", "HoldsKeys", "JudgesAddresses", "KnowsServices", "Recovers", "Remembers", "Resumes",
-    "ServesAsgi", "WatchesKeys",
+    "Checks", "Dated", "Expels", "FindsDevices", "HoldsKeys", "JudgesAddresses", "KnowsServices", "Recovers",
+    "Remembers", "Resumes", "ServesAsgi", "TellsGateways", "WatchesKeys",
 ]
 
 # What a context may offer.
@@ -69,6 +69,16 @@ class KnowsServices(Protocol):
         ...
 
 
+@runtime_checkable
+class FindsDevices(Protocol):
+    """What a context offers to adapters whose devices are spoken of by others before they are there themselves."""
+
+    def address_of(self, identity: str) -> str | None:
+        """The address of this adapter's device that is `<product key>/<device key>`; None for no such, and for a
+        disabled one. From memory."""
+        ...
+
+
 # What an adapter may offer.
 
 
@@ -88,6 +98,14 @@ class JudgesAddresses(Protocol):
     def judge_address(self, address: str) -> None:
         """Raise ValueError that says what the address is not; otherwise return."""
         ...
+
+
+@runtime_checkable
+class Dated(Protocol):
+    """Optional, of an observation: says when its first answer came. A notification that is older (`DeviceEvent.at`) is
+    older than that answer; without it, all that come while the observation begins are taken for newer."""
+
+    began: float
 
 
 @runtime_checkable
@@ -112,11 +130,22 @@ class Recovers(Protocol):
 @runtime_checkable
 class Expels(Protocol):
     """Optional: sends away a device that the hub no longer has at this address (deleted, disabled, moved), or no
-    longer takes for who it was (another PSK identity)."""
+    longer takes for who it was (another PSK identity, another secret)."""
 
     def expel(self, device: str) -> None:
         """End its connection and forget its registration, without a report; harmless when it is not there. It may
         dial in again and is then judged anew."""
+        ...
+
+
+@runtime_checkable
+class TellsGateways(Protocol):
+    """Optional: devices come by gateways, which are told what becomes of them."""
+
+    def order(self, identity: str, verb: str) -> None:
+        """The device that is `<product key>/<device key>` was disabled (`disable`), enabled again (`enable`), or is no
+        device of this adapter any more (`delete`: nothing that is kept speaks of it then). Harmless where no gateway
+        has it. `expel` follows the first and the last."""
         ...
 
 

@@ -58,10 +58,16 @@ class DeviceRequest:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
+LONGEST_AGE = 3 * 24 * 3600
+"""Seconds for which a value may be told to be fresh."""
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceResponse:
-    """The device answered, whatever it said. `native` keeps its own words (`{"coap": "2.05"}`).
+    """The device answered, whatever it said. `native` keeps its own words (`{"coap": "2.05"}`); `native["values"]` is
+    what a payload says that few can read, as a list of plain values.
 
+    `max_age` is in seconds, from 0 to `LONGEST_AGE`: what is beyond is taken as the nearest of them.
     `held` is called once the hub holds the answer, so that a protocol may acknowledge it then and not before.
     """
 
@@ -71,6 +77,10 @@ class DeviceResponse:
     max_age: int | None = None
     native: Mapping[str, Any] = field(default_factory=dict)
     held: Callable[[], None] | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.max_age is not None and not 0 <= self.max_age <= LONGEST_AGE:
+            object.__setattr__(self, "max_age", min(max(0, self.max_age), LONGEST_AGE))
 
 
 class CallError(Exception):
@@ -169,7 +179,9 @@ class DeviceEvent:
     Resource), type, name, queue_mode, boot, location, id (for a device that is made by it), memory (bytes, see
     `Remembers`), proved (False: who it is, only the device says; refused for one that has a key).
     LATE_RESPONSE: call_id, response (DeviceResponse).
-    NOTIFICATION: max_age, observed (True when it answers an observation).
+    NOTIFICATION: native (as that of a response), max_age, observed (True when it answers an observation), values
+    (several that came together: path, payload, content type of each), time (aware datetime that the device gave),
+    past (True for what was: it is told, and is not what is now).
     """
 
     kind: EventKind
@@ -188,6 +200,7 @@ class Capabilities:
 
     `no_response`: a request with `options["no_response"]` is sent without waiting for the device, which is not
     asked to answer; the response then only says that it was sent.
+    `late_answers`: an answer can still come when the connection that its call was sent over has ended.
     """
 
     role: frozenset[str]
@@ -199,6 +212,7 @@ class Capabilities:
     total_inflight: int = 1024
     retransmits: bool = False
     no_response: bool = False
+    late_answers: bool = True
     cancel: str = "local"
     sleepy: bool = False
     max_payload: int = 65536
@@ -297,7 +311,8 @@ class Adapter(Protocol):
     capabilities: Capabilities
 
     async def start(self, ctx: AdapterContext) -> None:
-        """Return when serving; connecting to peers may go on behind."""
+        """Return when serving; connecting to peers may go on behind. Raises CannotListen where a port of its own cannot
+        be had, which ends the hub's start; whatever else is raised leaves the hub without this adapter."""
         ...
 
     async def stop(self, grace: float) -> None:

@@ -61,8 +61,14 @@ class SystemClock:
         return asyncio.get_running_loop().call_at(when + EARLY, callback, *args)
 
     async def sleep_until(self, when: float) -> None:
-        """Sleep on the running loop."""
-        await asyncio.sleep(max(0.0, when - self.monotonic() + EARLY))
+        """Sleep by `call_at`: `asyncio.sleep` rounds twice, its delay and the whole milliseconds that uvloop counts
+        from, and together they may exceed `EARLY`."""
+        woken = asyncio.Event()
+        timer = self.call_at(when, woken.set)
+        try:
+            await woken.wait()
+        finally:
+            timer.cancel()
 
 
 def monotonic_at(clock: Clock, moment: datetime) -> float:

@@ -21,6 +21,7 @@ from uvicorn.server import ServerState
 
 from hub.core.limits import Limits
 from hub.delivery.sse import ABORT
+from hub.server.unread import Unread
 
 # What the WebSocket parser takes as a line of a head, less the line's own words.
 WEBSOCKET_LINE = 8192 - 32
@@ -75,6 +76,7 @@ class RequestProtocol(HttpToolsProtocol):
         self._requests = 0
         self._refusal = 0
         self._lingering = False
+        self._unread = Unread(self.loop, self.limits.keep_alive / _SECOND, self.abort)
 
     # Connection
 
@@ -86,6 +88,7 @@ class RequestProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """As uvicorn."""
         self._untime()
+        self._unread.stop()
         # uvicorn leaves this one running when the connection breaks with an error.
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
@@ -125,6 +128,7 @@ class RequestProtocol(HttpToolsProtocol):
             self._refuse(431)
             return
         self._untime()
+        self._unread.stop()
         super().handle_websocket_upgrade()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
@@ -138,6 +142,30 @@ class RequestProtocol(HttpToolsProtocol):
                     raise
 
         super()._start_asgi_task(cycle, run)
+
+    # Answers
+
+    def on_response_complete(self) -> None:
+        """As uvicorn; what is not read of the answer does not keep the connection for ever, closing or not."""
+        super().on_response_complete()
+        self._watch()
+
+    def pause_writing(self) -> None:
+        """The buffer is full: whoever writes waits for the client."""
+        super().pause_writing()
+        self._watch()
+
+    def resume_writing(self) -> None:
+        """The buffer has room again."""
+        super().resume_writing()
+        self._watch()
+
+    def _watch(self) -> None:
+        """Watch the client while nothing is written."""
+        if self.flow.write_paused or not self._busy():
+            self._unread.watch(self.transport)
+        else:
+            self._unread.stop()
 
     # Parser
 

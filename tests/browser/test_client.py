@@ -326,6 +326,30 @@ def test_a_payload_is_shown_as_what_it_is(bare: Page) -> None:
     assert {payload: (it["text"], it["note"]) for payload, it in zip(shown, read, strict=True)} == shown
 
 
+def test_values_that_the_hub_decoded_are_shown_in_the_place_of_their_bytes(bare: Page) -> None:
+    values = [{"n": "/3/0/0", "vs": "Acme"}, {"n": "/3/0/9", "v": 0}, {"n": "/3/0/7", "vb": False}, {"n": "/3/0/5"}]
+    item = {"ep": "d", "path": "/3/0", "ct": "application/vnd.oma.lwm2m+tlv", "payload": "wQlk", "max-age": 0}
+
+    def told(stream: Stream) -> int:
+        stream.confirm()
+        place = {"channel": "a/default", "epoch": "e1", "at": "2026-01-01T00:00:00.000Z"}
+        spoiled = [{"n": "/3/0/0", "vs": "\u202eAcme"}]  # would turn the rest of the line around
+        stream.say(type="message", **place, offset=1, notifications=[{**item, "values": values}])
+        stream.say(type="message", **place, offset=2, notifications=[{**item, "values": spoiled}])
+        return stream.until_it_leaves()
+
+    with ScriptedHub(told) as hub:
+        bare.goto(hub.url)
+        bare.get_by_label("API key").fill("ak_scripted")
+        bare.get_by_role("button", name="Sign in").click()
+        cells = bare.locator("#rows td.payload")
+        expect(cells).to_have_count(2)
+
+        expect(cells.nth(1).locator("code").last).to_have_text("/3/0/0 = Acme\n/3/0/9 = 0\n/3/0/7 = false\n/3/0/5 = ")
+        expect(cells.nth(1)).to_contain_text("application/vnd.oma.lwm2m+tlv")
+        expect(cells.nth(0)).to_contain_text("3 bytes, not text")
+
+
 def test_every_kind_of_event_has_its_row(bare: Page) -> None:
     place = {"epoch": "e", "offset": 1, "at": "2026-01-01T00:00:00.000Z"}
     messages: list[dict[str, Any]] = [

@@ -150,6 +150,15 @@ class JournalContract:
         assert state.stage is (Stage.PARKED if park else Stage.ACCEPTED)
         assert (state.attempt, state.retries_used, state.incarnation) == (2, 1, None)
 
+    async def test_that_a_call_may_have_been_sent_is_remembered(self, run: Running) -> None:
+        sent, other = await run.sent(), await run.sent()
+        assert await run.engine.journal.release([sent], MINE, maybe_sent=True) == {sent}
+        assert await run.engine.journal.release([other], MINE) == {other}
+        assert (await run.state(sent)).maybe_sent and not (await run.state(other)).maybe_sent
+        await run.engine.journal.claim([sent], MINE, run.clock.now())
+        await run.engine.journal.release([sent], MINE)
+        assert (await run.state(sent)).maybe_sent
+
     async def test_parking_leaves_a_call_that_is_being_sent_alone(self, run: Running) -> None:
         call = await run.sent()
         assert await run.engine.journal.park([call]) == frozenset()

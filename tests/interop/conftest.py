@@ -1,9 +1,11 @@
-"""One hub process per module, with an application for each test: nobody's channel is in another's way."""
+"""One hub process per module, with an application for each test: nobody's channel is in another's way. A test that ends
+its hub starts one of its own."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +17,27 @@ from tests.interop.dialling import Devices
 from tests.interop.receiver import Receiver
 
 APPLICATIONS = 80
+RESTARTED = """
+[accounts.acme]
+[applications.shop]
+account = "acme"
+[keys.shop]
+application = "shop"
+scopes = ["admin"]
+key = "{key}"
+[adapters.websocket]
+kind = "websocket"
+account = "acme"
+lifetime = {lifetime}
+[adapters.simulated]
+kind = "simulated"
+account = "acme"
+devices = [{{ address = "lamp" }}]
+[devices.lamp]
+account = "acme"
+adapter = "simulated"
+address = "lamp"
+"""
 
 
 def key_of(number: int) -> str:
@@ -55,6 +78,28 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     folder: Path = tmp_path_factory.mktemp("hub")
     with HubProcess(folder, environ=applications()) as hub:
         yield Demo(hub)
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., HubProcess]]:
+    """Start a hub on a socket that outlives it."""
+    started: list[HubProcess] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        key = "ak_interop_restarts"
+        fd = listener.fileno()
+
+        def start(lifetime: float = 86400) -> HubProcess:
+            hub = HubProcess(
+                tmp_path, config=RESTARTED.format(key=key, lifetime=lifetime), key=key,
+                port=listener.getsockname()[1], options=["--fd", str(fd)], pass_fds=[fd],
+            )  # fmt: skip
+            started.append(hub)
+            hub.start()
+            return hub
+
+        yield start
+        for hub in started:
+            hub.kill()
 
 
 @pytest.fixture(scope="session")

@@ -48,7 +48,7 @@ execution_log = "{log}"
 [[adapters.simulated.devices]]
 address = "array-1"
 model = "array"
-behaviour = "job"
+behaviour = "{behaviour}"
 hold = {hold}
 [devices.array-1]
 account = "acme"
@@ -84,13 +84,12 @@ type = "array"
 class Pair:
     """Two hubs in processes of their own, the one behind the other."""
 
-    def __init__(self, folder: Path, hold: float = 1.0) -> None:
+    def __init__(self, folder: Path, hold: float = 1.0, behaviour: str = "job") -> None:
         self.log = folder / "executions.jsonl"
         for name in ("front", "back"):
             (folder / name).mkdir()
-        self.back = HubProcess(
-            folder / "back", config=BACK.format(password=PASSWORD, log=self.log, hold=hold), key=KEY
-        )
+        back = BACK.format(password=PASSWORD, log=self.log, hold=hold, behaviour=behaviour)
+        self.back = HubProcess(folder / "back", config=back, key=KEY)
         self.front = HubProcess(
             folder / "front", config=FRONT.format(password=PASSWORD, url=self.back.url), key=KEY
         )
@@ -210,7 +209,7 @@ async def kill_and_count(folder: Path, kills: int, seed: int, per_round: int) ->
 
     unknown = [view for view in views if view.get("error") is not None]
     # An array that was killed between carrying a change out and noting it cannot say what became of it.
-    assert {view.get("error") for view in unknown} <= {"UNRECOVERABLE_FAILED"}
+    assert {view.get("error") for view in unknown} <= {"OUTCOME_UNKNOWN"}
     assert len(unknown) <= kills * 10
     assert len(views) - len(unknown) > kills
 
@@ -234,6 +233,23 @@ async def test_the_front_of_the_one_shows_what_the_array_behind_the_other_says(t
             assert "newer" in told["response_body"]["messages"][0]["message_l10n"]
             rows = ask("GET", f"{base}/volume?select=name&name=ilike.new*&order=name&limit=1")
             assert rows == [{"name": "new"}]
+
+        await asyncio.to_thread(steps)
+
+
+async def test_what_the_back_does_not_know_the_front_does_not_know_either(tmp_path: Path) -> None:
+    with Pair(tmp_path, behaviour="never") as pair:
+
+        def steps() -> None:
+            call = pair.change(1)
+            while not (sent := pair.back.ask("GET", "v1/calls?state=sent")["calls"]):
+                pass
+            # Called off after it was sent: it may have happened.
+            pair.back.ask("DELETE", f"v1/calls/{sent[0]['id']}")
+            view = pair.ended(call)
+            assert (view["status"], view["error"]) == (504, "OUTCOME_UNKNOWN")
+            told = pair.front.ask("GET", f"arrays/array/api/rest/job/{call}?select=state,response_status")
+            assert told == {"state": "UNRECOVERABLE_FAILED", "response_status": "500"}
 
         await asyncio.to_thread(steps)
 

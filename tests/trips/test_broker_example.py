@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -69,6 +70,20 @@ def test_a_device_of_the_example_is_called_as_its_first_lines_say(environ: dict[
     assert done.returncode == 0, done.stderr
     payload = base64.b64decode(json.loads(done.stdout)["payload"])
     assert payload == (b"21.5" if "thermometer" in line else b"true")
+
+
+def test_a_command_that_is_given_two_seconds_is_told_why_it_never_went_out(environ: dict[str, str]) -> None:
+    head = {"Authorization": f"Bearer {environ['HUB_KEY']}", "Content-Type": "application/json", "Prefer": "wait=10"}
+    for method, timeout, sent in (("PUT", 2, False), ("GET", 2, True), ("PUT", 3, True)):
+        call = {"method": method, "uri": "/switch", "timeout": timeout}
+        if method == "PUT":
+            call |= {"payload-b64": "dHJ1ZQ==", "ct": "application/json"}
+        url = f"{environ['HUB_URL']}/v1/devices/relay/calls"
+        with urlopen(Request(url, json.dumps(call).encode(), head, method="POST"), timeout=20) as answer:
+            view = json.load(answer)
+
+        assert (view["ending"] == "answered") is sent, view
+        assert sent or "less than 2 seconds were left" in view["detail"]
 
 
 def test_the_devices_of_the_example_have_at_most_twenty_lines() -> None:

@@ -99,8 +99,7 @@ async def test_nothing_runs_late_on_a_device_that_comes_back_after_the_deadline(
         await plant.ended(await plant.submit("d0"))
         await double.close()  # its session stays at the broker, which keeps messages for it
 
-        timeout = SECOND * (2.1 if method == "POST" else 0.5)
-        late = await plant.ended(await plant.submit("d0", method=method, timeout=timeout))
+        late = await plant.ended(await plant.submit("d0", method=method, timeout=SECOND * 2.1, retries=0))
         await double.connect()
         await double.flushed()
         after = await plant.ended(await plant.submit("d0", payload=b"again"))
@@ -123,10 +122,14 @@ async def test_a_broker_that_keeps_qos_0_runs_nothing_late_on_a_device_of_mqtt_3
             await plant.ended(await plant.submit("d0"))
             await double.close()  # its session stays at the broker, which keeps even QoS 0 for it
 
-            for timeout in (1.9, 2.1):
-                late = await plant.ended(await plant.submit("d0", timeout=SECOND * timeout))
-                assert late.outcome is not None
-                assert late.outcome.ending is (Ending.EXPIRED if timeout < 2 else Ending.UNKNOWN)
+            for method, timeout, ending in (
+                ("POST", 1.9, Ending.EXPIRED), ("POST", 2.0, Ending.EXPIRED), ("POST", 2.1, Ending.UNKNOWN),
+                ("PUT", 0.5, Ending.EXPIRED), ("PUT", 2.0, Ending.EXPIRED), ("PUT", 2.1, Ending.TIMED_OUT),
+            ):  # fmt: skip
+                given = {"method": method, "timeout": SECOND * timeout, "retries": 0}
+                late = await plant.ended(await plant.submit("d0", **given))
+                assert late.outcome is not None and late.outcome.ending is ending, (method, timeout)
+                assert ("detail" in late.outcome.native) is (ending is Ending.EXPIRED)
             await double.connect()
             await double.flushed()
 

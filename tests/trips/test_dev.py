@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -19,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from adapters.mqtt.listener.double import DeviceDouble
 from hub.serving import bind_next
 from tests.command import Running, ask, environment, hub
 
@@ -87,6 +89,25 @@ def test_a_call_gets_its_answer_pushed(dev: Dev) -> None:
     assert answered.returncode == 0, answered.stderr
     item = json.loads(answered.stdout)
     assert (item["status"], base64.b64decode(item["payload"]), item["max-age"]) == (200, b"value1\n", 600)
+
+
+def test_what_the_spare_device_posted_answers_a_read_for_a_while(dev: Dev) -> None:
+    spare = dev.said["enos"]
+
+    async def posted() -> None:
+        told = {"product": spare["product_key"], "secret": spare["device_secret"]}
+        double = DeviceDouble("127.0.0.1", dev.said["ports"]["mqtt"], spare["device_key"], **told)
+        assert await double.connect() == 0
+        assert (await double.request("thing/measurepoint/post", {"measurepoints": {"temp": 21}}))["code"] == 200
+        await double.close()
+
+    asyncio.run(posted())
+    answered = hub("call", spare["device_key"], "GET", "/measurepoint/temp", home=dev.home)
+
+    assert answered.returncode == 0, answered.stderr
+    item = json.loads(answered.stdout)
+    assert (item["status"], base64.b64decode(item["payload"])) == (200, b"21")
+    assert 0 < item["max-age"] <= 60
 
 
 def test_what_listeners_get_is_counted(dev: Dev) -> None:

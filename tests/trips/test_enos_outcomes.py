@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.clock import ManualClock
 from tests.trips.enos_rig import CHANNEL, Served, call, read, serving
 from tests.trips.receiver import receiving
 
@@ -65,6 +66,7 @@ async def test_no_answer_within_the_timeout_is_unknown_for_a_service_that_may_no
         (reply,) = (await read(socket))["data"]
 
     assert (reply["status"], reply["submsg"], reply["gmtDeviceReply"]) == (1000204, "OUTCOME_UNKNOWN", -1)
+    assert reply["messageId"] is None  # under which id its device got it only the device's answer says
 
 
 async def test_no_answer_within_the_timeout_is_a_timeout_for_one_that_is_declared_idempotent(served: Served) -> None:
@@ -155,6 +157,47 @@ async def test_a_callback_gets_the_same_message_signed(served: Served) -> None:
     assert reply["callbackUrl"] == receiver.url + "/done"
     assert {"webhook-id", "webhook-timestamp", "webhook-signature"} <= {name.lower() for name in got.headers}
     assert not await served.events(f"shop/enos.{CHANNEL}")
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_channel_that_was_made_again_meanwhile_gets_no_outcome_of_the_one_before(
+    tmp_path: Path, restarted: bool
+) -> None:
+    clock, made = ManualClock(), {"controlChannelId": "DATASVC.CONTROL.brief"}
+    async with serving(tmp_path, clock) as served:
+        await served.ask("POST", "/dataService/controlChannels", made)
+        await served.invoke(call("slow", requestId="before", **made))
+        await served.ask("DELETE", "/dataService/controlChannels/DATASVC.CONTROL.brief")
+        await served.ask("POST", "/dataService/controlChannels", made)
+        await served.invoke(call("slow", requestId="after", **made))
+        if not restarted:
+            await brief(served)
+    if restarted:
+        async with serving(tmp_path, clock) as served:
+            await brief(served)
+
+
+async def brief(served: Served) -> None:
+    """Both calls end, of which only the later one is told on the channel."""
+    served.clock.advance(5)
+    told: list[str] = []
+    async with asyncio.timeout(5):
+        while len(told) < 2:
+            events = await served.events("shop/default")
+            told = [event.body["ref"] for event in events if event.kind.value == "completion"]
+    assert sorted(told) == ["after", "before"]
+    assert [event.body["ref"] for event in await served.events("shop/enos.DATASVC.CONTROL.brief")] == ["after"]
+
+
+async def test_a_call_that_was_taken_when_channels_were_known_by_name_only_is_told_on_its_channel(
+    served: Served,
+) -> None:
+    await served.invoke(call("slow"))
+    (ticket,) = served.hub.dispatch.tickets.values()
+    del ticket.call.spec.echo["control_id"]  # type: ignore[attr-defined]
+    served.clock.advance(2)
+
+    assert len(await served.told(1)) == 1
 
 
 async def test_a_channel_that_was_deleted_meanwhile_is_not_made_again(served: Served) -> None:

@@ -12,7 +12,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.clock import ManualClock
-from tests.trips.enos_rig import STALL_KEY, WORLD, Served, call, read, serving
+from tests.trips.enos_rig import KEY, STALL_KEY, WORLD, Served, call, read, serving
 from tests.trips.receiver import receiving
 
 pytestmark = pytest.mark.anyio
@@ -216,6 +216,21 @@ async def test_a_handshake_is_refused_by_its_status(shared: Served) -> None:
         assert refused.value.response.status_code == status
 
 
+@pytest.mark.parametrize("wrong", [{"Authorization": ""}, {"apim-signature": ""}, {"apim-signature": "0" * 64}])
+@pytest.mark.parametrize("key", [None, f"key.{KEY}"])
+async def test_nor_is_a_handshake_with_anything_that_is_not_right(
+    shared: Served, key: str | None, wrong: dict[str, str]
+) -> None:
+    sent = {**OPAQUE, **wrong, **({} if key is None else {"Sec-WebSocket-Protocol": key})}
+    with pytest.raises(InvalidStatus) as refused:
+        async with shared.stream(key=None, headers=sent, query="&orgId=open"):
+            pass
+
+    assert refused.value.response.status_code == (400 if key is not None and "Authorization" in wrong else 401)
+    async with shared.stream(key=None, headers=OPAQUE, query="&orgId=open"):
+        pass
+
+
 @pytest.mark.parametrize("org", ["o1", "far"])
 async def test_it_is_let_in_from_nowhere_else(shared: Served, org: str) -> None:
     before = shared.hub.stats.accepted
@@ -231,6 +246,7 @@ async def test_it_is_let_in_from_nowhere_else(shared: Served, org: str) -> None:
         {"X-Forwarded-For": "127.0.0.1"}, {"Forwarded": "for=127.0.0.1"}, {"X-Forwarded-Proto": "https"},
         {"Host": "elsewhere.example"}, {"Host": "127.0.0.1:1"}, {"Host": "127.0.0.1"}, {"Apim-accesstoken": ""},
         {"Authorization": "Bearer ak_of_nobody_here"}, {"Authorization": "Basic eDp5"}, {"apim-signature": "0" * 64},
+        {"Authorization": ""}, {"Authorization": "Bearer"}, {"apim-signature": ""},
     ],
 )  # fmt: skip
 async def test_it_is_not_let_in_with_anything_that_is_not_right(shared: Served, headers: dict[str, str]) -> None:

@@ -121,6 +121,22 @@ async def test_a_device_that_answers_is_online(tmp_path: Path, server: Server) -
                 assert device is not None
 
 
+@pytest.mark.parametrize(
+    ("jobs", "seconds"), [("powerstore", 86_400), ("hub", 86_400), ("location", 86_400), ("none", 30)]
+)
+async def test_who_says_nothing_else_gives_a_job_a_day_and_a_plain_device_half_a_minute(
+    tmp_path: Path, server: Server, jobs: str, seconds: int
+) -> None:
+    async with trip(tmp_path, server, jobs=jobs) as t:
+        call = await t.submit()
+        mine = await t.submit(timeout=timedelta(seconds=7))
+
+        assert (call.timeout, call.deadline) == (
+            timedelta(seconds=seconds), call.accepted_at + timedelta(seconds=2 * seconds)
+        )  # fmt: skip
+        assert mine.timeout == timedelta(seconds=7)
+
+
 async def test_jobs_hold_no_lane(tmp_path: Path, server: Server) -> None:
     server.length = HOUR
     async with trip(tmp_path, server) as t:

@@ -323,3 +323,49 @@ async def test_a_handshake_that_is_none_is_answered_4xx(hub: Served, line: bytes
             b"GET /v1/stream HTTP/1.1\r\nHost: hub\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" + line + b"\r\n"
         )
         assert (await connection.rest()).startswith(b"HTTP/1.1 4")
+
+
+IMPATIENT = Limits(keep_alive=timedelta(seconds=0.3))
+BIG = 8 << 20
+
+
+@asynccontextmanager
+async def with_big_answers() -> AsyncIterator[Served]:
+    async def big(request: Request) -> Response:
+        return Response(b"x" * BIG)
+
+    async with served(IMPATIENT, routes=lambda listening: [Route("/big", big)]) as hub:
+        yield hub
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"GET /big HTTP/1.1\r\nHost: hub\r\n\r\n",
+        b"GET /big HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n\r\n",
+        b"GET /big HTTP/1.1\r\nHost: hub\r\n\r\n" * 2,
+        b"GET /big HTTP/1.1\r\nHost: hub\r\n\r\n" + GET + b"\r\n",
+    ],
+    ids=["kept alive", "to be closed", "two of them", "one and a small one"],
+)
+async def test_a_client_that_reads_nothing_of_its_last_answer_is_cut(said: bytes) -> None:
+    async with with_big_answers() as hub, raw(hub) as connection:
+        connection.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        connection.say(said)
+        await hub.until(lambda: bool(hub.server.server_state.connections))
+
+        with anyio.fail_after(5):
+            await hub.until(lambda: not hub.server.server_state.connections)
+            await hub.until(lambda: not hub.server.server_state.tasks)
+
+
+async def test_a_client_that_reads_its_last_answer_slowly_gets_the_whole_of_it() -> None:
+    got = 0
+    async with with_big_answers() as hub, raw(hub) as connection:
+        connection.say(b"GET /big HTTP/1.1\r\nHost: hub\r\n\r\n")
+        with anyio.fail_after(20):
+            while piece := await connection.reader.read(1 << 17):
+                got += len(piece)
+                await anyio.sleep(0.02)
+
+    assert got > BIG

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters.mqtt.listener.double import signature
 from hub.core.products import product_record
 from hub.model.device import Device, Presence, Registration
 from hub.model.errors import StorageFailed
@@ -33,6 +34,18 @@ async def test_a_device_signs_in_with_its_own_secret_only(tmp_path: Path) -> Non
 
         await plant.device("pump")
         assert plant.known("pump").registration is Registration.REGISTERED
+
+
+@pytest.mark.parametrize("algorithm", ["md5", "sha1"])
+async def test_older_algorithms_sign_too_and_prove_as_much(tmp_path: Path, algorithm: str) -> None:
+    async with running(tmp_path) as plant:
+        assert await plant.double("pump", "s-gateway", algorithm=algorithm).connect() == 4
+        gateway = await plant.device("gateway", algorithm=algorithm)
+        sub = {**sub_of("sub"), "signMethod": f"hmac{algorithm}"}
+        assert (await gateway.request("thing/topo/add", [sub]))["code"] == 742  # that is of another algorithm
+        sub["sign"] = signature("c", "sub", PRODUCT, "1.5", "s-sub", algorithm)
+        assert (await gateway.request("thing/topo/add", [sub]))["code"] == 200
+        assert (await gateway.request("combine/login", sub, session=True))["code"] == 200
 
 
 async def test_a_disabled_device_and_one_of_another_adapter_are_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,7 +84,7 @@ async def test_a_deleted_sub_device_leaves_its_gateway_where_it_is(tmp_path: Pat
 
         body = {"measurepoints": {"a": 1}, "productKey": PRODUCT, "deviceKey": "sub"}
         assert (await gateway.request("thing/measurepoint/post", body))["code"] == 740
-        assert (await gateway.request("combine/login", sub_of("sub"), session=True))["code"] == 742
+        assert (await gateway.request("combine/login", sub_of("sub"), session=True))["code"] == 740
         await plant.ended(await plant.submit("pump"))
         assert not gateway.closed.is_set()
 
@@ -111,3 +112,93 @@ async def test_a_key_is_watched_only_as_long_as_its_device_is_there(tmp_path: Pa
             await plant.until(Presence.OFFLINE, "keyed")
 
         assert made.id not in plant.hub.access._watchers
+
+
+def orders(gateway: DeviceDouble) -> list[tuple[str, str, object]]:
+    """What a gateway was told of its sub-devices: topic, method, parameters."""
+    told = [(message.topic, json.loads(message.payload)) for message in gateway.messages]
+    return [
+        (topic, body["method"], body["params"]) for topic, body in told if "/combine/" in topic and "method" in body
+    ]
+
+
+async def test_a_gateway_is_told_what_becomes_of_its_sub_devices(tmp_path: Path) -> None:
+    async with running(tmp_path) as plant:
+        gateway, other = await plant.device("gateway"), await plant.device("other")
+        await logged_in(plant, gateway, "sub")
+        await plant.hub.directory.put_device(replace(plant.known("sub"), disabled=True))
+        held = plant.hub.directory.held_device("acme", "sub")
+        assert held is not None
+        await plant.hub.directory.put_device(replace(held, disabled=False))
+        assert (await gateway.request("combine/login", sub_of("sub"), session=True))["code"] == 200
+        await plant.hub.presence.remove(plant.known("sub"))
+        await gateway.until(lambda: len(orders(gateway)) == 3)
+
+        named = [{"productKey": PRODUCT, "deviceKey": "sub"}]
+        assert orders(gateway) == [
+            (f"/ext/session/{PRODUCT}/gateway/combine/{verb}", f"combine.{verb}", named)
+            for verb in ("disable", "enable", "delete")
+        ]
+        await other.settle()
+        assert other.messages == []
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_deleted_sub_device_leaves_no_place_to_its_successor(tmp_path: Path, restarted: bool) -> None:
+    async with running(tmp_path) as plant:
+        gateway = await plant.device("gateway")
+        await logged_in(plant, gateway, "sub", "pump")
+        if not restarted:
+            await plant.hub.presence.remove(plant.known("sub"))
+            await declare(plant, "sub")
+            await successor_is_free(plant, gateway)
+    if restarted:
+        async with running(tmp_path) as plant:
+            await plant.hub.presence.remove(plant.known("sub"))
+            await declare(plant, "sub")
+            await successor_is_free(plant, await plant.device("gateway"))
+
+
+async def successor_is_free(plant: Plant, gateway: DeviceDouble) -> None:
+    """Another gateway may have it, and the first has what is left."""
+    other = await plant.device("other")
+    assert (await other.request("thing/topo/add", [sub_of("sub")]))["code"] == 200
+    assert (await gateway.request("thing/topo/get", {}))["data"] == [{"productKey": PRODUCT, "deviceKey": "pump"}]
+    assert (await gateway.request("combine/login", sub_of("sub"), session=True))["code"] == 740
+
+
+async def test_a_disabled_sub_device_keeps_its_place(tmp_path: Path) -> None:
+    async with running(tmp_path) as plant:
+        gateway = await plant.device("gateway")
+        await logged_in(plant, gateway, "sub")
+        await plant.hub.directory.put_device(replace(plant.known("sub"), disabled=True))
+
+        assert len((await gateway.request("thing/topo/get", {}))["data"]) == 1
+
+
+async def test_another_secret_ends_the_connection_that_was_made_by_the_old_one(tmp_path: Path) -> None:
+    async with running(tmp_path) as plant:
+        pump, other = await plant.device("pump"), await plant.device("other")
+        await plant.hub.directory.put_device(plant.known("pump"), secret=b"s-pump")
+        await pump.settle()
+        assert not pump.closed.is_set()  # it is the same one
+
+        await plant.hub.directory.put_device(plant.known("pump"), secret=b"s-new")
+        await closed(pump)
+        assert plant.known("pump").presence is Presence.OFFLINE
+        assert await plant.double("pump").connect() == 4
+        await plant.device("pump", secret="s-new")
+        assert plant.known("pump").presence is Presence.ONLINE
+        await other.settle()
+        assert not other.closed.is_set()
+
+
+async def test_a_sub_device_with_another_secret_has_to_be_logged_in_again(tmp_path: Path) -> None:
+    async with running(tmp_path) as plant:
+        gateway = await plant.device("gateway")
+        await logged_in(plant, gateway, "sub")
+        await plant.hub.directory.put_device(plant.known("sub"), secret=b"s-new")
+
+        assert (await gateway.request("combine/login", sub_of("sub"), session=True))["code"] == 742
+        assert (await gateway.request("combine/login", sub_of("sub", "s-new"), session=True))["code"] == 200
+        assert orders(gateway) == []

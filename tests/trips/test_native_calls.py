@@ -12,6 +12,7 @@ import msgpack
 import pytest
 
 from hub.core.limits import Limits
+from hub.model.device import Device, Presence, Registration
 from hub.model.principal import Scope
 from tests.trips.front_rig import FOREIGN, PATIENCE, Front, NoticedWaits, running_front
 
@@ -96,6 +97,48 @@ async def test_prefer_wait_answers_202_when_the_time_is_over(front: Front) -> No
 
     assert (answer.status, answer.headers["preference-applied"]) == (202, "wait=3")
     attempt.reply(200)
+
+
+async def test_who_finds_no_seat_to_wait_gets_the_202_at_once_and_others_keep_theirs(tmp_path: Path) -> None:
+    prefer = {"Prefer": "wait=60"}
+    async with running_front(tmp_path, limits=Limits(waits_per_account=1)) as front:
+        waits = NoticedWaits(front.core.hub)
+        asked = asyncio.create_task(front.ask("POST", CALLS, {**READ, "timeout": 60}, headers=prefer))
+        seated = await front.core.adapter.next()
+        await waits.begun.wait()
+
+        async with asyncio.timeout(PATIENCE):
+            unseated = await front.ask("POST", CALLS, {**READ, "order": "parallel"}, headers=prefer)
+        seated.reply(200, b"x")
+        first = await asked
+        (await front.core.adapter.next()).reply(200)
+        await front.ended(unseated.json["id"])
+        again = asyncio.create_task(front.ask("POST", CALLS, READ, headers=prefer))
+        (await front.core.adapter.next()).reply(200, b"y")
+
+        assert unseated.status == 202 and "preference-applied" not in unseated.headers
+        assert (first.status, first.json["payload-b64"]) == (200, "eA==")
+        assert ((await again).status, (await again).json["payload-b64"]) == (200, "eQ==")
+
+
+async def test_the_seats_of_one_account_are_not_those_of_another(tmp_path: Path) -> None:
+    prefer = {"Prefer": "wait=60"}
+    async with running_front(tmp_path, limits=Limits(waits_per_account=1)) as front:
+        waits = NoticedWaits(front.core.hub)
+        bell = Device(
+            "bell", "other", "scripted", "bell", registration=Registration.REGISTERED, presence=Presence.ONLINE
+        )
+        await front.core.hub.directory.put_device(bell)
+        asked = [asyncio.create_task(front.ask("POST", CALLS, READ, headers=prefer))]
+        attempts = [await front.core.adapter.next()]
+        await waits.begun.wait()
+        theirs = front.ask("POST", "/v1/devices/bell/calls", READ, key=FOREIGN, headers=prefer)
+        asked.append(asyncio.create_task(theirs))
+        attempts.append(await front.core.adapter.next())
+        for attempt in attempts:
+            attempt.reply(200)
+
+        assert [(await answer).status for answer in asked] == [200, 200]
 
 
 async def test_a_client_that_leaves_its_wait_cancels_nothing(front: Front) -> None:

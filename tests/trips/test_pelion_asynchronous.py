@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ Rig = tuple[Front, Observed]
 @pytest.fixture(autouse=True)
 def asynchronous(monkeypatch: pytest.MonkeyPatch) -> None:
     """The rig makes the routes as they are by default; here they are made as the setting says."""
-    monkeypatch.setattr(pelion, "Subscriptions", lambda hub, asynchronous: Subscriptions(hub, asynchronous=True))
+    made = partial(Subscriptions, asynchronous=True)
+    monkeypatch.setattr(pelion, "Subscriptions", lambda hub, channels, asynchronous: made(hub, channels))
 
 
 @pytest.fixture
@@ -110,6 +112,22 @@ async def asleep(rig: Rig) -> None:
     front, observed = rig
     observed.answer = refusing(NotConnected("asleep", delivery=Delivery.NOT_SENT))
     front.core.adapter.away["lamp"] = Presence.ASLEEP
+
+
+async def test_of_a_device_that_is_not_connected_the_outcome_comes_when_it_is_back(rig: Rig) -> None:
+    # The vendor's 502 of a device that is not connected is not given: the hub waits for it.
+    front, observed = rig
+    first = observed.answer
+    await asleep(rig)
+    front.core.adapter.away["lamp"] = Presence.OFFLINE
+    await observed.heard(Heard.OFFLINE)
+    ref = await subscribed(front)
+    await observed.until(observed.news.is_set)
+    del front.core.adapter.away["lamp"]
+    observed.answer = first
+    await observed.heard(Heard.AWAKE)
+
+    assert await outcomes(observed) == [(ref, 200, b"first /3303/0/5700", None)]
 
 
 async def test_who_unsubscribes_before_is_told_that_it_was_cancelled(rig: Rig) -> None:

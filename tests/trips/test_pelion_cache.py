@@ -208,3 +208,19 @@ async def test_after_a_restart_every_read_goes_to_its_device(tmp_path: Path) -> 
         reads = Reads(front)
         await reads.ask()
         assert reads.count == 1
+
+
+async def test_no_value_is_told_to_be_fresh_for_more_than_three_days(reads: Reads) -> None:
+    observed = Observed()
+    observed.front = reads.front
+    days = 3 * 24 * 3600
+    reads.max_age = 2**32 - 1
+    answered = await reads.ask()
+    kept = await reads.ask()
+    await reads.front.ask("PUT", f"/v2/subscriptions/lamp{PATH}")
+    await observed.values()
+    await observed.value(b"2", max_age=10**15)
+    notified = await observed.told(EventKind.NOTIFICATION, 2)
+
+    assert (answered["max_age"], kept["max_age"], notified[1].body["max_age"]) == (days, days, days)
+    assert reads.count == 1

@@ -16,7 +16,7 @@ from websockets.exceptions import InvalidStatus
 
 from hub.core.channels import DEFAULT
 from hub.core.limits import Limits
-from hub.dialects.pelion.channel import READER
+from hub.dialects.pelion.channel_queue import READER
 from hub.dialects.pelion.record import channel_of
 from hub.model.event import EventDraft, EventKind, Position
 from hub.model.record import Kind
@@ -104,7 +104,7 @@ STORY = (
 )
 
 
-async def test_all_kinds_tell_the_same_events_in_the_same_order_with_the_same_ids(tmp_path: Path) -> None:
+async def test_a_channel_made_later_tells_the_same_outcomes_in_the_same_order_with_the_same_ids(tmp_path: Path) -> None:
     cfg = {"include_uid": True, "deregistrations_as_object": True}
     options = {"serialization": {"type": "v2", "max_chunk_size": 100, "cfg": cfg}}
     clock, told = ManualClock(), dict[str, list[Any]]()
@@ -289,14 +289,14 @@ async def test_a_step_of_the_wall_clock_ends_no_channel(front: Front) -> None:
 
 async def test_a_second_handshake_of_a_key_is_refused_while_the_first_goes_on(front: Front) -> None:
     await front.ask("PUT", WEBSOCKET)
-    place, entered, let_go = front.pelion.channels.place, asyncio.Event(), asyncio.Event()
+    place, entered, let_go = front.pelion.channels.queue.place, asyncio.Event(), asyncio.Event()
 
     async def slow(*args: Any) -> Any:
         entered.set()
         await let_go.wait()
         return await place(*args)
 
-    front.pelion.channels.place = slow  # type: ignore[method-assign]
+    front.pelion.channels.queue.place = slow  # type: ignore[method-assign, assignment]
     first = asyncio.ensure_future(_connected(front))
     await entered.wait()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hub.model.device import Device, Presence
+from hub.model.device import Device, Presence, Resource
 from hub.model.event import EventKind
 from hub.model.principal import Scope
 from hub.ports.adapter import (
@@ -23,7 +25,7 @@ from hub.ports.adapter import (
     NotConnected,
 )
 from hub.ports.adapter import EventKind as Heard
-from tests.trips.front_rig import FOREIGN, KEY, Front
+from tests.trips.front_rig import FOREIGN, KEY, PATIENCE, Front
 from tests.trips.pelion_rig import Observed, running_observed
 
 pytestmark = pytest.mark.anyio
@@ -89,6 +91,32 @@ async def test_a_device_that_is_not_registered_has_no_resources(rig: Rig) -> Non
     for path, key in [(LAMP, KEY), ("/v2/endpoints/declared", KEY), ("/v2/endpoints/nobody", KEY), (LAMP, FOREIGN)]:
         answer = await front.ask("GET", path, key=key)
         assert (answer.status, answer.text) == (404, "DEVICE_NOT_FOUND")
+
+
+async def test_a_registration_tells_all_that_the_device_said_and_no_member_of_what_it_did_not(rig: Rig) -> None:
+    front, observed = rig
+    whole = Resource("/3303/0/5700", "temp outdoor", "sensor", "text/plain", observable=True)
+    await front.ask("PUT", "/v2/notification/websocket")
+    async with front.socket("/v2/notification/websocket-connect") as socket:
+        await observed.register(
+            "sensor", (whole, Resource("/3")), name="greenhouse-4", type="climate", queue_mode=True
+        )
+        await observed.heard(Heard.UPDATED, "sensor", attrs={"links": (whole,)})
+        await observed.register("plain", ())
+        told: dict[str, list[Any]] = {"registrations": [], "reg-updates": []}
+        async with asyncio.timeout(PATIENCE):
+            while len(told["registrations"]) < 2:
+                message = json.loads(await socket.recv())
+                for kind in told:
+                    told[kind] += message.get(kind, [])
+
+    said = {
+        "path": "/3303/0/5700", "rt": "temp outdoor", "if": "sensor", "ct": "text/plain", "obs": True,
+    }  # fmt: skip
+    sensor = {"ep": "sensor", "original-ep": "greenhouse-4", "ept": "climate", "q": True}
+    assert told["registrations"][0] == {**sensor, "resources": [said, {"path": "/3", "obs": False}]}
+    assert told["reg-updates"] == [{**sensor, "resources": [said]}]
+    assert told["registrations"][1] == {"ep": "plain", "q": False, "resources": []}
 
 
 # -- direct calls -------------------------------------------------------------------------------------------

@@ -12,13 +12,18 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 
 from hub.core.channels import DEFAULT
+from hub.delivery.envelope import LISTS
 from hub.model.event import EventDraft, EventKind
+from hub.ports.adapter import DeviceResponse
+from hub.ports.adapter import EventKind as Heard
 from tests.trips.front_rig import PATIENCE, Front, running_front
+from tests.trips.pelion_rig import running_observed
 
 pytestmark = pytest.mark.anyio
 
 CHANNEL = "/v2/notification/websocket"
 CONNECT = "/v2/notification/websocket-connect"
+WITH_NAME = {"serialization": {"type": "v2", "cfg": {"include_original_ep": True, "deregistrations_as_object": True}}}
 WITH_UID = {"serialization": {"type": "v2", "cfg": {"include_uid": True}}}
 
 
@@ -95,3 +100,33 @@ async def test_options_that_come_while_nobody_is_connected_hold_for_the_next_soc
     await happen(front, "a")
     async with front.socket(CONNECT) as socket:
         assert "uid" in (await items(socket, 1))[0]
+
+
+async def test_every_kind_of_item_carries_the_devices_own_name(tmp_path: Path) -> None:
+    async with running_observed(tmp_path) as (front, observed):
+        front.core.adapter.on_call = lambda request: DeviceResponse(200, b"21.5")
+        await front.ask("PUT", CHANNEL, WITH_NAME)
+        await observed.register(name="greenhouse-4")
+        await observed.heard(Heard.UPDATED)
+        await front.ask("PUT", "/v2/subscriptions/lamp/3303/0/5700")
+        await observed.values()
+        observed.answer = lambda spec: DeviceResponse(404)
+        await front.ask("PUT", "/v2/subscriptions/lamp/3303/0/5701")
+        await observed.told(EventKind.COMPLETION)
+        await front.ask("POST", "/v2/device-requests/lamp?async-id=a", {"method": "GET", "uri": "/3303/0/5700"})
+        await observed.told(EventKind.COMPLETION, 2)
+        await observed.heard(Heard.DEREGISTERED)
+        await observed.register(lifetime=60)
+        await observed.heard(Heard.EXPIRED)
+        await observed.told(EventKind.EXPIRED)
+
+        told: dict[str, list[Any]] = {}
+        async with front.socket(CONNECT) as socket, asyncio.timeout(PATIENCE):
+            while "registrations-expired" not in told:
+                for kind, found in json.loads(await socket.recv()).items():
+                    told[kind] = told.get(kind, []) + (found if isinstance(found, list) else [])
+
+    lists = {kind: [item["original-ep"] for item in found] for kind, found in told.items() if found}
+    assert lists.keys() == {*LISTS.values()} - {"progress"}
+    assert {name for names in lists.values() for name in names} == {"greenhouse-4"}
+    assert {item["id"] for item in told["async-responses"]} == {"a", "lamp/3303/0/5701"}

@@ -234,7 +234,7 @@ async def test_what_the_device_answers_is_told_with_its_status_and_every_success
     ("body", "error", "status", "word"),
     [
         (READ, Unreachable(delivery=Delivery.NOT_SENT), 502, "UNREACHABLE"),
-        (READ, NotConnected(delivery=Delivery.MAYBE), 503, "NOT_CONNECTED"),
+        (READ, NotConnected(delivery=Delivery.MAYBE), 504, "TIMEOUT"),
         (READ, DeviceTimeout(delivery=Delivery.MAYBE), 504, "TIMEOUT"),
         (RUN, DeviceTimeout(delivery=Delivery.MAYBE), 504, "OUTCOME_UNKNOWN"),
     ],
@@ -246,6 +246,8 @@ async def test_what_ends_without_an_answer_has_its_status_and_word(
     front, _ = rig
     call = await ask(front, "a", body)
     (await front.core.adapter.next()).fail(error)
+    await front.core.settle()
+    front.core.clock.advance(120)  # for who lost its connection there is an answer to wait for
     outcome = await told(front, call)
 
     assert (outcome["status"], outcome["error"]) == (status, word)

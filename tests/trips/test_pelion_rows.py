@@ -128,6 +128,21 @@ async def test_each_answer_of_a_direct_call_is_given_to_each_method(rig: Rig, me
 
 
 @pytest.mark.parametrize("method", METHODS)
+async def test_a_direct_call_on_a_device_that_cannot_be_reached_waits_for_it(rig: Rig, method: str) -> None:
+    # 502 is for a call without response alone: any other is kept until the device is back.
+    front, observed = rig
+    front.core.adapter.away["lamp"] = Presence.OFFLINE
+    await observed.heard(Heard.OFFLINE)
+    answer = await front.ask(method, VALUE, b"x" if method in ("PUT", "POST") else None)
+    del front.core.adapter.away["lamp"]
+    await observed.heard(Heard.AWAKE)
+    attempt = await front.core.adapter.next()
+
+    assert (answer.status, list(answer.json)) == (202, ["async-response-id"])
+    assert (attempt.request.method, attempt.request.target) == (method, "/3303/0/5700")
+
+
+@pytest.mark.parametrize("method", METHODS)
 async def test_each_answer_without_response_is_given_to_each_method(rig: Rig, method: str) -> None:
     front, observed = rig
     body = b"x" if method in ("PUT", "POST") else None
@@ -166,3 +181,48 @@ async def test_what_is_not_offered_is_a_plain_not_found(rig: Rig) -> None:
     answer = await front.ask("GET", "/v3/devices/lamp/echo")
 
     assert (answer.status, answer.json["object"]) == (404, "error")
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_a_direct_call_that_contradicts_the_one_it_claims_to_repeat_is_409(rig: Rig, method: str) -> None:
+    front, _ = rig
+    once = {"Idempotency-Key": "k"}
+    first = await front.ask(method, VALUE, headers=once)
+    other = await front.ask(method, f"{LAMP}/3303/0/5701", headers=once)
+
+    assert first.status == 202
+    assert (other.status, other.text) == (409, "IDEMPOTENCY_CONFLICT")
+
+
+# -- the length of a resource path (5) ----------------------------------------------------------------------
+
+LONGEST = "3303/0/" + "5" * 248
+DOUBLED = LONGEST.replace("/", "//")
+
+
+@pytest.mark.parametrize(
+    ("method", "prefix", "status"),
+    [
+        *((method, LAMP, 202) for method in METHODS),
+        ("GET", "/v2/subscriptions/lamp", 404),
+        ("PUT", "/v2/subscriptions/lamp", 404),
+        ("DELETE", "/v2/subscriptions/lamp", 204),
+    ],
+)
+async def test_a_resource_path_has_at_most_255_characters(rig: Rig, method: str, prefix: str, status: int) -> None:
+    front, _ = rig
+    longest = await front.ask(method, f"{prefix}/{LONGEST}?a={'b' * 50}")
+    doubled = await front.ask(method, f"{prefix}//{DOUBLED}")
+    longer = await front.ask(method, f"{prefix}/{LONGEST}5")
+
+    assert (longest.status, doubled.status) == (status, status), (longest, doubled)
+    assert (longer.status, longer.text) == (400, "BAD_REQUEST")
+
+
+async def test_the_uri_of_a_device_request_has_a_path_of_at_most_255_characters(rig: Rig) -> None:
+    front, _ = rig
+    taken = [await front.ask("POST", ASK, {"method": "GET", "uri": uri}) for uri in (LONGEST, f"/{LONGEST}?pmin=5")]
+    longer = await front.ask("POST", ASK, {"method": "GET", "uri": f"/{LONGEST}5"})
+
+    assert [answer.status for answer in taken] == [202, 202]
+    assert (longer.status, longer.text) == (400, "MALFORMED_JSON_CONTENT")

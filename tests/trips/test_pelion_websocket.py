@@ -150,6 +150,29 @@ async def test_what_a_socket_has_seen_is_not_told_to_the_next_even_after_a_resta
     assert [item["id"] for item in message["async-responses"]] == ["missed"]
 
 
+async def test_a_socket_that_breaks_off_loses_nothing_and_repeats_only_what_may_not_have_come(front: Front) -> None:
+    await front.ask("PUT", CHANNEL)
+    async with front.socket(CONNECT) as socket:
+        await call(front, "seen")
+        await received(socket)
+        front.core.clock.advance(1)
+        await stored(front, 1)
+        await call(front, "on its way")
+        await received(socket)
+        socket.transport.abort()
+        await socket.wait_closed()
+        await seated(front, False)
+    await call(front, "missed")
+    async with front.socket(CONNECT) as again:
+        message = await received(again)
+        await call(front, "live")
+        after = await received(again)
+
+    assert socket.close_code == 1006
+    assert [item["id"] for item in message["async-responses"]] == ["on its way", "missed"]
+    assert [item["id"] for item in after["async-responses"]] == ["live"]
+
+
 async def stored(front: Front, offset: int) -> None:
     """Return once the channel's stored position is there; each look is a round trip to the engine."""
     async with asyncio.timeout(PATIENCE):
@@ -192,6 +215,23 @@ async def test_deleting_the_channel_closes_its_socket_and_loses_its_queue(front:
 async def test_without_a_channel_the_socket_is_opened_and_closed_with_1011(front: Front) -> None:
     async with front.socket(CONNECT) as socket:
         assert await closed(socket) == 1011
+
+
+async def test_a_socket_that_the_hub_cannot_go_on_serving_is_closed_with_1011(
+    front: Front, caplog: pytest.LogCaptureFixture
+) -> None:
+    untellable = EventDraft(f"shop/{DEFAULT}", EventKind.COMPLETION, {"ref": "a completion without anything else"})
+    await front.ask("PUT", CHANNEL)
+    await front.ask("PUT", CHANNEL, key=FOREIGN)
+    async with front.socket(CONNECT) as socket, front.socket(CONNECT, key=FOREIGN) as other:
+        await call(front, "live")
+        assert [item["id"] for item in (await received(socket))["async-responses"]] == ["live"]
+        await front.core.hub.engine.log.append([untellable], {untellable.channel: "acme"})
+        assert await closed(socket) == 1011
+        await front.ask("DELETE", CHANNEL, key=FOREIGN)
+        assert await closed(other) == 1000
+
+    assert "encode" in caplog.text
 
 
 async def test_the_channel_goes_after_a_day_without_a_socket(front: Front) -> None:
@@ -241,6 +281,16 @@ async def test_a_handshake_is_refused_with_a_word(front: Front) -> None:
             async with front.socket(path, key=key):
                 pass
         assert (refused.value.response.status_code, refused.value.response.body) == (status, word.encode())
+
+
+@pytest.mark.parametrize("offered", [["wss", "pelion_ak_nobody_knows_this"], ["pelion_", "wss"], ["wss"]], ids=str)
+async def test_a_handshake_whose_subprotocols_hold_no_good_key_is_refused(front: Front, offered: list[Any]) -> None:
+    await front.ask("PUT", CHANNEL)
+    with pytest.raises(InvalidStatus) as refused:
+        async with front.socket(CONNECT, key=None, subprotocols=offered):
+            pass
+
+    assert (refused.value.response.status_code, refused.value.response.body) == (401, b"NOT_AUTHENTICATED")
 
 
 async def test_a_plain_request_of_the_socket_is_told_to_upgrade(front: Front) -> None:

@@ -127,6 +127,7 @@ async def test_the_body_of_a_job_says_what_kind_it_is(tmp_path: Path) -> None:
         assert (deleted["response_status"], deleted["response_body"]) == ("204", None)
 
 
+VOLUME = "volume/0b44d1a2-6f63-4d5e-9c1b-7a2f5c1d9e01"
 REFUSED: list[tuple[str, str, Any, int, str]] = [
     ("PATCH", f"{GROUP}?is_async=true", b"{", 400, "0xE04040010005"),
     ("PATCH", f"{GROUP}?is_async=true", b"[]", 400, "0xE04040010005"),
@@ -138,6 +139,13 @@ REFUSED: list[tuple[str, str, Any, int, str]] = [
     ("POST", "volume?is_async=true", {"name": "v", "size": 1}, 400, "0xE04040030001"),
     ("POST", "volume?is_async=true", {"name": "v"}, 400, "0xE04040030001"),
     ("POST", "policy?is_async=true", {"name": "p", "type": "Other"}, 400, "0xE04040030001"),
+    *((method, f"{path}?is_async=true", body, 400, "0xE04040030001") for method, path, body in (
+        ("PATCH", VOLUME, {"size": None}), ("PATCH", VOLUME, {"name": None}),
+        ("POST", f"{GROUP}/add_members", {"volume_ids": None}),
+        ("POST", f"{GROUP}/add_members", {"volume_ids": [None]}),
+        ("POST", "volume_group", {"name": "g2", "volume_ids": [None]}),
+        ("POST", "volume", {"name": None, "size": 5368709120}), ("POST", "volume", {"name": "q", "size": None}),
+    )),
     ("PATCH", "volume_group/77?is_async=true", {"description": "x"}, 404, "0xE04040020009"),
     ("PATCH", "nothing/77?is_async=true", {"description": "x"}, 404, "0xE04040020002"),
     ("POST", f"{GROUP}/explode?is_async=true", {}, 404, "0xE04040020002"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hub.core.users import digest_of
+from hub.model.principal import Scope
 from hub.model.record import Kind
 from tests.clock import ManualClock
 from tests.trips.front_rig import Answer
@@ -241,6 +242,19 @@ async def test_a_key_that_was_revoked_ends_its_sessions(tmp_path: Path) -> None:
         await hub.hub.access.revoke_key(key.id)
 
         assert (await hub.ask("GET", "job", signed=session.headers)).status == 401
+
+
+async def test_jobs_are_shown_to_who_may_call_or_listen(tmp_path: Path) -> None:
+    async with serving(tmp_path) as hub:
+        job = (await hub.ask("PATCH", f"{GROUP}?is_async=true", CHANGE)).json["id"]
+        told = {}
+        for scope in Scope:
+            _, secret = await hub.hub.access.create_key("shop", frozenset({scope}))
+            answers = [await hub.ask("GET", path, signed=basic("admin", secret)) for path in ("job", f"job/{job}")]
+            told[scope] = [answer.status for answer in answers]
+
+        may, may_not = [200, 200], [403, 403]
+        assert told == {Scope.CALL: may, Scope.LISTEN: may, Scope.ADMIN: may, Scope.DEVICE: may_not}
 
 
 async def test_a_session_opens_no_other_door(tmp_path: Path) -> None:

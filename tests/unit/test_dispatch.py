@@ -164,7 +164,6 @@ RETRY_TABLE: list[tuple[str, CallError, int, int, str | None]] = [
     ("POST", DeviceTimeout(delivery=Delivery.MAYBE), 3, 504, "OUTCOME_UNKNOWN"),
     ("GET", Unreachable(delivery=Delivery.MAYBE), 0, 502, "UNREACHABLE"),
     ("POST", Unreachable(delivery=Delivery.NOT_SENT), 0, 502, "UNREACHABLE"),
-    ("GET", NotConnected(delivery=Delivery.MAYBE), 0, 503, "NOT_CONNECTED"),
     ("POST", BadRequest(delivery=Delivery.NOT_SENT), 3, 400, "BAD_REQUEST"),
 ]
 
@@ -221,9 +220,10 @@ async def test_a_caller_who_takes_the_risk_gets_a_second_attempt_of_an_unrepeata
         assert (await core.ended(call)).outcome is not None
 
 
-async def test_a_late_answer_ends_a_call_whose_connection_broke(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_late_answer_ends_a_call_whose_connection_broke(tmp_path: Path, method: str) -> None:
     async with running_core(tmp_path) as core:
-        call = await core.submit()
+        call = await core.submit(method=method)
         (await core.adapter.next()).fail(NotConnected(delivery=Delivery.MAYBE))
         await core.settle()
         assert core.adapter.ctx is not None
@@ -244,9 +244,12 @@ async def test_a_late_answer_ends_a_call_whose_connection_broke(tmp_path: Path) 
         assert core.hub.stats.late_responses == 2
 
 
-async def test_without_a_late_answer_the_outcome_is_unknown_at_the_attempts_deadline(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("method", "word"), [("GET", "TIMEOUT"), ("POST", "OUTCOME_UNKNOWN")])
+async def test_without_a_late_answer_the_call_ends_unanswered_at_the_attempts_deadline(
+    tmp_path: Path, method: str, word: str
+) -> None:
     async with running_core(tmp_path) as core:
-        call = await core.submit(timeout=timedelta(seconds=10))
+        call = await core.submit(method=method, timeout=timedelta(seconds=10))
         (await core.adapter.next()).fail(NotConnected(delivery=Delivery.MAYBE))
         await core.settle()
         core.clock.advance(9)
@@ -254,8 +257,18 @@ async def test_without_a_late_answer_the_outcome_is_unknown_at_the_attempts_dead
         assert call.id in core.hub.dispatch.tickets
         core.clock.advance(1)
         outcome = (await core.ended(call)).outcome
+        assert core.adapter.attempts.empty()  # a repetition is paid for with a retry
     assert outcome is not None
-    assert (outcome.status, outcome.error) == (504, "OUTCOME_UNKNOWN")
+    assert (outcome.status, outcome.error) == (504, word)
+
+
+async def test_where_no_answer_comes_late_a_broken_connection_ends_a_call_that_may_be_repeated(tmp_path: Path) -> None:
+    async with running_core(tmp_path, late_answers=False) as core:
+        call = await core.submit(method="GET")
+        (await core.adapter.next()).fail(NotConnected(delivery=Delivery.MAYBE))
+        outcome = (await core.ended(call)).outcome
+    assert outcome is not None
+    assert (outcome.status, outcome.error) == (503, "NOT_CONNECTED")
 
 
 async def test_a_device_that_asks_for_patience_is_asked_again_later(tmp_path: Path) -> None:

@@ -12,24 +12,42 @@ from typing import Any
 
 import pytest
 
+from hub.model.call import Call, OnUncertain
 from hub.model.device import Device, Presence
 from hub.model.errors import StorageFailed
 from hub.model.event import EventKind
 from hub.model.ids import CallId
-from hub.ports.adapter import Delivery, DeviceEvent, DeviceRequest, DeviceResponse, NotConnected
+from hub.model.outcome import Ending
+from hub.ports.adapter import (
+    Delivery,
+    DeviceEvent,
+    DeviceRequest,
+    DeviceResponse,
+    DeviceTimeout,
+    NotConnected,
+    Unsupported,
+)
 from hub.ports.adapter import EventKind as Heard
-from hub.ports.engine import Journal
+from hub.ports.engine import End, Journal
 from tests.core_rig import running_core
 
 pytestmark = pytest.mark.anyio
 
 
 class SulkingJournal:
-    """A journal that refuses its next `refusals` releases and is otherwise the one behind it."""
+    """A journal that refuses its next `refusals` releases, and its next `faults` ends as a bug would, and is otherwise
+    the one behind it."""
 
-    def __init__(self, behind: Journal, refusals: int) -> None:
+    def __init__(self, behind: Journal, refusals: int = 0, faults: int = 0) -> None:
         self._behind = behind
         self.refusals = refusals
+        self.faults = faults
+
+    async def finish(self, end: End) -> int | None:
+        if self.faults:
+            self.faults -= 1
+            raise ZeroDivisionError
+        return await self._behind.finish(end)
 
     async def release(self, ids: Collection[CallId], *args: Any, **more: Any) -> frozenset[CallId]:
         if self.refusals:
@@ -106,6 +124,85 @@ async def test_an_adapter_with_a_bug_costs_one_call_and_tells_it(
         assert (await core.ended(await core.submit())).outcome is not None
     assert outcome is not None
     assert outcome.error == "ADAPTER_FAULT"
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        DeviceResponse(200, b"fine", "text/\udce9"),
+        DeviceResponse(200, b"fine", native={"place": "\ud800"}),
+        DeviceResponse(500, b"fine", native={"error": "\ud800"}),
+        DeviceResponse(200, b"fine", native={"place": object()}),
+    ],
+)
+@pytest.mark.parametrize("late", [False, True])
+async def test_an_answer_that_cannot_be_written_down_ends_its_call_with_what_can(
+    tmp_path: Path, response: DeviceResponse, late: bool
+) -> None:
+    async with running_core(tmp_path) as core:
+        call = await core.submit()
+        attempt = await core.adapter.next()
+        if late:
+            assert core.adapter.ctx is not None
+            told = {"call_id": call.id, "response": response}
+            await core.adapter.ctx.accept(DeviceEvent(Heard.LATE_RESPONSE, "lamp", 0.0, attrs=told))
+        else:
+            attempt.answer.set_result(response)
+        outcome = (await core.ended(call)).outcome
+        completions = [event for event in await core.events() if event.kind is EventKind.COMPLETION]
+    assert outcome is not None
+    error = None if response.status == 200 else "DEVICE_ERROR"
+    assert (outcome.status, outcome.payload, outcome.error) == (response.status, b"fine", error)
+    assert (outcome.content_type, outcome.max_age, outcome.native) == (None, None, {})
+    assert [event.body["status"] for event in completions] == [response.status]
+
+
+async def test_an_error_whose_words_cannot_be_written_down_ends_its_call(tmp_path: Path) -> None:
+    async with running_core(tmp_path) as core:
+        call = await core.submit()
+        (await core.adapter.next()).fail(Unsupported("\ud800", delivery=Delivery.NOT_SENT))
+        outcome = (await core.ended(call)).outcome
+    assert outcome is not None
+    assert (outcome.ending, outcome.error) == (Ending.REFUSED, "UNSUPPORTED")
+
+
+@pytest.mark.parametrize("faults", [1, 4])
+async def test_a_bug_in_the_journal_leaves_no_call_without_an_end(tmp_path: Path, faults: int) -> None:
+    async with running_core(tmp_path) as core:
+        journal = SulkingJournal(core.hub.engine.journal, faults=faults)
+        core.hub.dispatch.journal = journal  # type: ignore[assignment]
+        call = await core.submit()
+        (await core.adapter.next()).reply()
+        for _ in range(faults):
+            await core.settle()
+            core.clock.advance(1)
+        outcome = (await core.ended(call)).outcome
+    assert outcome is not None
+    assert (outcome.status, journal.faults) == (200, 0)
+
+
+async def test_a_job_that_is_given_up_ends_at_once_whatever_its_caller_thinks_of_repeating(tmp_path: Path) -> None:
+    async with running_core(tmp_path) as core:
+        call = await core.submit(on_uncertain=OnUncertain.RESEND, retries=3, expiry=timedelta(hours=1))
+        attempt = await core.adapter.next()
+        assert core.adapter.ctx is not None
+        await core.adapter.ctx.checkpoint(call.id, b"job-7")
+        attempt.fail(DeviceTimeout("nobody knows", delivery=Delivery.DELIVERED))
+        outcome = (await core.ended(call)).outcome
+    assert outcome is not None
+    assert (outcome.ending, outcome.status) == (Ending.TIMED_OUT, 504)
+
+
+async def test_a_bug_in_who_else_is_told_keeps_no_call_from_its_end(tmp_path: Path) -> None:
+    async with running_core(tmp_path) as core:
+
+        def broken(call: Call) -> list[str]:
+            raise ZeroDivisionError
+
+        core.hub.dispatch.ends.also_told["native"] = broken
+        call = await core.submit()
+        (await core.adapter.next()).reply()
+        assert (await core.ended(call)).outcome is not None
 
 
 async def test_a_device_that_asks_for_no_patience_at_all_is_asked_ever_more_seldom(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ OUTCOMES = [
     Outcome(Ending.DEVICE_ERROR, 409), Outcome(Ending.DEVICE_ERROR, 422, b'{"messages": []}'),
     Outcome(Ending.REFUSED, 404), Outcome(Ending.UNREACHABLE, 502), Outcome(Ending.UNKNOWN, 504),
     Outcome(Ending.CANCELLED, 409), Outcome(Ending.TIMED_OUT, 504),
+    Outcome(Ending.DEVICE_ERROR, 500, error="UNRECOVERABLE_FAILED"),
 ]  # fmt: skip
 
 
@@ -173,7 +174,8 @@ async def test_a_data_file_from_before_there_were_jobs_is_taken(tmp_path: Path, 
     await engine.stop()
     older = sqlite3.connect(data_file(tmp_path))
     older.executescript(
-        "DROP TABLE job; DROP TABLE command; ALTER TABLE reader DROP COLUMN used_at; PRAGMA user_version = 1;"
+        "DROP TABLE job; DROP TABLE command; ALTER TABLE reader DROP COLUMN used_at;"
+        "ALTER TABLE call DROP COLUMN maybe_sent; PRAGMA user_version = 1;"
     )
     older.close()
 

@@ -1,84 +1,31 @@
-"""Lanes and listeners: one encoding for all, nothing lost and nothing twice, whoever pauses and whenever."""
+"""Lanes and listeners: one encoding for all, nothing lost and nothing twice, whoever comes and whenever."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncIterator
 
 import anyio
 import orjson
 import pytest
 from anyio.abc import TaskGroup
 
-from hub.core.channels import Channel, Channels
-from hub.core.limits import Limits
-from hub.delivery.envelope import NativeView
-from hub.delivery.lane import BATCH_BYTES, Lanes
+from hub.delivery.lane import BATCH_BYTES
 from hub.delivery.listener import Listener
-from hub.delivery.outlet import Outlet
-from hub.model.errors import HubError, StorageFailed
-from hub.model.event import Event, Position
 from tests.clock import ManualClock
-from tests.doubles_listening import MemoryLog, RecordingSink, completion
+from tests.doubles_listening import RecordingSink
+from tests.unit.lanes_rig import (
+    NAME,
+    Rig,
+    offsets,
+    settled,
+)
 
 pytestmark = pytest.mark.anyio
 
-NAME = "app/default"
-
-
-class CountingView(NativeView):
-    """Counts what it encodes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rendered = 0
-
-    def render(self, events: Sequence[Event]) -> list[bytes]:
-        self.rendered += len(events)
-        return super().render(events)
-
-
-class Rig:
-    """A channel, its lane, and listeners with recording sinks."""
-
-    def __init__(self, clock: ManualClock, group: TaskGroup) -> None:
-        self.log = MemoryLog()
-        self.clock = clock
-        self.group = group
-        self.channels = Channels(self.log, Limits(), clock)
-        self.log.on_commit = self.channels.on_commit
-        self.lanes = Lanes()
-        self.view = CountingView()
-        self.failures: list[HubError | None] = []
-
-    async def channel(self) -> Channel:
-        return await self.channels.open(NAME, "acme")
-
-    async def listen(self, start: int | None = None, epoch: str | None = None, page: int = 256) -> tuple[
-        Listener, RecordingSink, Outlet
-    ]:
-        channel = await self.channel()
-        sink = RecordingSink()
-        outlet = Outlet(sink, self.clock, Limits().slow_listener, lambda: None, self.lanes.stats)
-        listener = Listener(
-            self.channels,
-            self.lanes,
-            self.lanes.lane(channel, self.view),
-            sink,
-            Position(epoch or channel.epoch, channel.head if start is None else start),
-            self.group.start_soon,
-            failed=self.failures.append,
-            page=page,
-        )
-        outlet.add(listener)
-        return listener, sink, outlet
-
-    def commit(self, ref: str = "a", payload: bytes = b"x", count: int = 1) -> None:
-        self.log.commit(*(completion(NAME, ref, payload) for _ in range(count)))
-
 
 @pytest.fixture
-async def group() -> TaskGroup:
+async def group() -> AsyncIterator[TaskGroup]:
     async with anyio.create_task_group() as group:
         yield group
         group.cancel_scope.cancel()
@@ -87,14 +34,6 @@ async def group() -> TaskGroup:
 @pytest.fixture
 def rig(clock: ManualClock, group: TaskGroup) -> Rig:
     return Rig(clock, group)
-
-
-def offsets(sink: RecordingSink) -> list[int]:
-    return [message["offset"] for message in map(orjson.loads, sink.messages()) if message["type"] == "message"]
-
-
-async def settled() -> None:
-    await anyio.wait_all_tasks_blocked()
 
 
 async def test_an_event_is_encoded_once_for_all_listeners(rig: Rig) -> None:
@@ -149,87 +88,6 @@ async def test_a_listener_that_starts_in_the_past_is_told_everything_after_it(ri
 
     assert offsets(sink) == list(range(101, 401))
     assert listener.caught_up
-
-
-async def test_a_full_sink_is_written_nothing_more_and_costs_no_task(rig: Rig) -> None:
-    listener, sink, _ = await rig.listen()
-    rig.commit()
-    await settled()
-
-    sink.pause()
-    rig.commit(count=50)
-    await settled()
-
-    assert offsets(sink) == [1]
-    assert not listener.caught_up
-    assert not listener._reading
-    assert len(listener.lane) == 0
-
-
-async def test_a_sink_that_resumes_gets_what_it_missed_and_rejoins(rig: Rig) -> None:
-    listener, sink, _ = await rig.listen()
-    rig.commit()
-    await settled()
-    sink.pause()
-    rig.commit(count=500)
-    await settled()
-
-    sink.resume()
-    await settled()
-    rig.commit()
-    await settled()
-
-    assert offsets(sink) == list(range(1, 503))
-    assert listener.caught_up
-
-
-async def test_those_that_lag_together_share_the_encoding_of_those_that_do_not(rig: Rig) -> None:
-    await rig.listen()
-    lagging = [(await rig.listen())[1] for _ in range(10)]
-    rig.commit()
-    await settled()
-    for sink in lagging:
-        sink.pause()
-    for _ in range(20):
-        rig.commit()
-        await settled()
-    before = rig.view.rendered
-
-    for sink in lagging:
-        sink.resume()
-    await settled()
-
-    assert rig.view.rendered == before
-    assert all(offsets(sink) == list(range(1, 22)) for sink in lagging)
-
-
-async def test_a_sink_that_fills_within_a_write_keeps_its_place(rig: Rig) -> None:
-    listener, sink, _ = await rig.listen()
-    sink.after_write = sink.pause
-
-    rig.commit(payload=b"x" * 30_000, count=6)
-    await settled()
-    first = offsets(sink)
-    assert 0 < len(first) < 6
-
-    sink.after_write = None
-    sink.resume()
-    await settled()
-
-    assert offsets(sink) == [1, 2, 3, 4, 5, 6]
-    assert listener.offset == 6
-
-
-async def test_a_slow_listener_delays_nobody(rig: Rig) -> None:
-    _, slow, _ = await rig.listen()
-    _, quick, _ = await rig.listen()
-    slow.pause()
-
-    rig.commit(count=300)
-    await settled()
-
-    assert offsets(quick) == list(range(1, 301))
-    assert offsets(slow) == []
 
 
 async def test_out_of_retention_is_told_by_a_gap_before_what_there_is(rig: Rig) -> None:
@@ -287,133 +145,6 @@ async def test_what_comes_after_the_end_is_not_written(rig: Rig) -> None:
 
     assert sink.written == []
     assert sink.closed == (1012, "")
-
-
-async def test_a_listener_that_takes_nothing_for_thirty_seconds_is_closed(rig: Rig, clock: ManualClock) -> None:
-    _, sink, _ = await rig.listen()
-    sink.unsent = 300_000
-    sink.pause()
-
-    clock.advance(29)
-    assert sink.closed is None
-    clock.advance(2)
-
-    assert sink.closed is not None
-    assert sink.closed[0] == 4008
-    assert rig.lanes.stats.slow_closed == 1
-
-
-async def test_a_listener_that_takes_a_little_is_not_closed(rig: Rig, clock: ManualClock) -> None:
-    _, sink, _ = await rig.listen()
-    sink.unsent = 300_000
-    sink.pause()
-
-    for _ in range(5):
-        sink.unsent -= 1000
-        clock.advance(30)
-
-    assert sink.closed is None
-    clock.advance(31)
-    assert sink.closed is not None
-
-
-async def test_a_pause_that_ends_in_time_closes_nobody(rig: Rig, clock: ManualClock) -> None:
-    _, sink, _ = await rig.listen()
-    sink.unsent = 300_000
-    sink.pause()
-    clock.advance(20)
-    sink.resume()
-
-    clock.advance(100)
-
-    assert sink.closed is None
-    assert clock.pending == 0
-
-
-async def test_a_log_that_cannot_be_read_ends_the_listener_aloud(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await rig.channel()
-    rig.commit(count=300)
-
-    async def fail(*args: object) -> None:
-        raise StorageFailed("the disk is gone")
-
-    monkeypatch.setattr(rig.log, "read", fail)
-    await rig.listen(start=1)
-    await settled()
-
-    assert [type(failure) for failure in rig.failures] == [StorageFailed]
-
-
-async def test_events_that_cannot_be_encoded_end_their_listeners_and_no_others(
-    rig: Rig, caplog: pytest.LogCaptureFixture
-) -> None:
-    await rig.listen()
-    other = await rig.channels.open("app/other", "acme")
-    sink = RecordingSink()
-    Listener(
-        rig.channels,
-        rig.lanes,
-        rig.lanes.lane(other, rig.view),
-        sink,
-        other.position,
-        rig.group.start_soon,
-        failed=rig.failures.append,
-    ).start()
-
-    rig.log.commit(completion(NAME, "bad", status="no number"), completion("app/other", "good"))
-    await settled()
-
-    assert rig.failures == [None]
-    assert offsets(sink) == [1]
-    assert "cannot be told" in caplog.text
-
-
-async def test_a_sink_that_breaks_costs_its_own_listener_and_no_other(
-    rig: Rig, caplog: pytest.LogCaptureFixture
-) -> None:
-    _, broken, _ = await rig.listen()
-    _, beside, _ = await rig.listen()
-    other = await rig.channels.open("app/other", "acme")
-    elsewhere = RecordingSink()
-    Listener(
-        rig.channels, rig.lanes, rig.lanes.lane(other, rig.view), elsewhere, other.position, rig.group.start_soon,
-        failed=rig.failures.append,
-    ).start()  # fmt: skip
-
-    def breaks() -> None:
-        raise RuntimeError("no such socket")
-
-    broken.after_write = breaks
-    rig.log.commit(completion(NAME, "a"), completion("app/other", "a"))
-    await settled()
-    rig.log.commit(completion(NAME, "b"), completion("app/other", "b"))
-    await settled()
-
-    assert (offsets(broken), offsets(beside), offsets(elsewhere)) == ([1], [1, 2], [1, 2])
-    assert rig.failures == [None]
-    assert "cannot be written to" in caplog.text
-
-
-async def test_an_event_that_cannot_even_be_weighed_leaves_no_other_lane_waiting(
-    rig: Rig, caplog: pytest.LogCaptureFixture
-) -> None:
-    await rig.listen()
-    other = await rig.channels.open("app/other", "acme")
-    sink = RecordingSink()
-    Listener(
-        rig.channels, rig.lanes, rig.lanes.lane(other, rig.view), sink, other.position, rig.group.start_soon,
-        failed=rig.failures.append,
-    ).start()  # fmt: skip
-
-    for ref in "ab":
-        rig.log.commit(completion(NAME, ref, payload=7), completion("app/other", ref))  # type: ignore[arg-type]
-        await settled()
-
-    assert rig.failures == [None]
-    assert offsets(sink) == [1, 2]
-    assert "cannot be told" in caplog.text
 
 
 async def test_a_lane_whose_only_listener_is_displaced_is_still_shared_by_those_who_come(rig: Rig) -> None:

@@ -109,10 +109,25 @@ def test_a_page_is_a_stretch_of_what_was_found() -> None:
 
 @pytest.mark.parametrize(
     ("text", "wanted"),
-    [("0-99", (0, 100)), ("100-2100", (100, 2000)), ("5-5", (5, 1)), ("items=0-9", None), ("", None)],
-)
+    [
+        ("0-99", (0, 100)), ("100-2100", (100, 2000)), ("5-5", (5, 1)), ("items=0-9", None), ("", None),
+        (f"5-{'9' * 19}", (5, 2000)), (f"0-{'9' * 5000}", (0, 2000)), (f"{'0' * 30}1-{'0' * 30}2", (1, 2)),
+    ],
+)  # fmt: skip
 def test_a_range_is_first_and_last(text: str, wanted: tuple[int, int] | None) -> None:
     assert parse_range(text) == wanted
+
+
+@pytest.mark.parametrize("digits", [19, 5000])
+def test_a_number_of_many_digits_is_more_than_there_can_be(digits: int) -> None:
+    many = "9" * digits
+
+    assert parse_query([("limit", many)], SHAPES, "lamp").limit == 2000
+    assert parse_query([("limit", "0" * digits + "7")], SHAPES, "lamp").limit == 7
+    with pytest.raises(OutOfRange):
+        apply(parse_query([("offset", many)], SHAPES, "lamp"), LAMPS)
+    with pytest.raises(OutOfRange):
+        parse_query([("offset", f"-{many}")], SHAPES, "lamp")
 
 
 def test_a_selection_reaches_into_related_instances() -> None:

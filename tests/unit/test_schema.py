@@ -22,6 +22,11 @@ LAMP: dict[str, Any] = {
         "tags": {"type": "array", "items": {"type": "string"}, "maxItems": 2},
         "place": {"type": "object", "properties": {"floor": {"type": "integer"}}},
         "free": {"type": "object"},
+        "any": {},
+        "shade": {"$ref": "#/definitions/Shade"},
+        "until": {"type": "string", "x-nullable": True},
+        "from": {"type": ["string", "null"]},
+        "tints": {"type": "array", "items": {"type": "string", "nullable": True}},
     },
 }
 INSTANCE: dict[str, Any] = {
@@ -42,7 +47,9 @@ LAMPS = {"type": "array", "items": INSTANCE}
 SWAGGER: dict[str, Any] = {
     "swagger": "2.0",
     "definitions": {
-        "Mood": {"type": "string", "enum": ["warm", "cold"]}, "lamp_create": LAMP, "lamp_instance": INSTANCE,
+        "Mood": {"type": "string", "enum": ["warm", "cold"]},
+        "Shade": {"type": "string", "enum": ["red", "blue"], "nullable": True},
+        "lamp_create": LAMP, "lamp_instance": INSTANCE,
     },
     "paths": {
         "/lamp": {
@@ -68,7 +75,14 @@ THREE = {
 
 CASES: list[tuple[str, str, Any, tuple[int, str] | None]] = [
     ("POST", "lamp", {"name": "desk", "watts": 9, "mood": "warm", "tags": ["a"], "place": {"floor": 1}}, None),
-    ("POST", "lamp", {"name": "desk", "watts": None, "free": {"any": 1}, "ratio": 1}, None),
+    ("POST", "lamp", {"name": "desk", "free": {"any": 1}, "ratio": 1}, None),
+    ("POST", "lamp", {"name": "desk", "any": None, "shade": None, "until": None, "from": None, "tints": [None]}, None),
+    ("POST", "lamp", {"name": "desk", "watts": None}, (400, "bad-attribute")),
+    ("POST", "lamp", {"name": "desk", "mood": None}, (400, "bad-attribute")),
+    ("POST", "lamp", {"name": "desk", "tags": None}, (400, "bad-attribute")),
+    ("POST", "lamp", {"name": "desk", "tags": [None]}, (400, "bad-attribute")),
+    ("POST", "lamp", {"name": "desk", "place": {"floor": None}}, (400, "bad-attribute")),
+    ("POST", "lamp", {"name": None}, (400, "bad-attribute")),
     ("POST", "lamp", {}, (400, "bad-attribute")),
     ("POST", "lamp", {"name": "desk", "wats": 1}, (400, "bad-attribute")),
     ("POST", "lamp", {"name": 1}, (400, "bad-attribute")),

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from hub.core.ending import Next, after_error, enough_time
-from hub.model.call import CallState
+from hub.core.ticket import Turn
+from hub.model.call import Call, CallState
 from hub.model.device import Presence
 from hub.model.outcome import Ending
-from hub.ports.adapter import Delivery, DeviceTimeout
-from tests.core_rig import Core, running_core
+from hub.ports.adapter import CallError, Delivery, DeviceTimeout, NotConnected, Unreachable
+from tests.clock import ManualClock
+from tests.core_rig import PRINCIPAL, Core, running_core
 
 pytestmark = pytest.mark.anyio
 
@@ -44,6 +48,112 @@ async def test_a_call_that_may_have_been_sent_before_is_not_told_to_be_unsent(tm
 
         state = await core.ended(call)
         assert state.outcome is not None and state.outcome.ending is Ending.TIMED_OUT
+
+
+async def waits_for_another(core: Core, call: Call, error: CallError) -> None:
+    """The call's attempt fails and its device is away from then on."""
+    attempt = await core.adapter.next()
+    core.adapter.away["lamp"] = Presence.OFFLINE
+    attempt.fail(error)
+    await core.settle()
+    assert core.hub.dispatch.tickets[call.id].turn is Turn.QUEUED
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (DeviceTimeout(delivery=Delivery.MAYBE), "TIMEOUT"),
+        (Unreachable(delivery=Delivery.MAYBE), "TIMEOUT"),
+        (NotConnected(delivery=Delivery.DELIVERED), "TIMEOUT"),
+        (Unreachable(delivery=Delivery.NOT_SENT), "REQUEST_EXPIRED"),
+        (NotConnected(delivery=Delivery.NOT_SENT), "REQUEST_EXPIRED"),
+    ],
+    ids=["no answer", "broken", "delivered", "unreachable", "away"],
+)
+@pytest.mark.parametrize("restarts", [0, 2])
+async def test_a_call_that_expires_between_two_attempts_is_told_by_what_the_first_one_did(
+    tmp_path: Path, clock: ManualClock, error: CallError, told: str, restarts: int
+) -> None:
+    async with running_core(tmp_path, clock, idempotent_methods=frozenset({"GET"})) as core:
+        call = await core.submit(method="GET", expiry=timedelta(minutes=5), retries=3)
+        await waits_for_another(core, call, error)
+        if not restarts:
+            clock.advance(300)
+            state = await core.ended(call)
+    for again in range(1, restarts + 1):
+        async with running_core(tmp_path, clock, away="lamp", idempotent_methods=frozenset({"GET"})) as core:
+            if again == restarts:
+                clock.advance(300)
+                state = await core.ended(call)
+
+    assert state.outcome is not None and state.outcome.error == told
+
+
+async def test_a_call_that_a_crash_found_at_its_device_is_never_told_to_be_unsent(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    async with running_core(tmp_path, clock) as core:
+        call = await core.submit(method="GET", expiry=timedelta(minutes=5))
+        await core.adapter.next()
+    for _ in range(2):
+        async with running_core(tmp_path, clock, away="lamp") as core:
+            clock.advance(150)
+            await core.settle()
+            state = await core.hub.calls.get(PRINCIPAL, call.id)
+
+    assert state.outcome is not None and state.outcome.error == "TIMEOUT"
+
+
+@pytest.mark.parametrize(("method", "word"), [("GET", "TIMEOUT"), ("POST", "OUTCOME_UNKNOWN")])
+async def test_a_call_whose_device_asked_for_patience_before_a_restart_is_never_told_to_be_unsent(
+    tmp_path: Path, clock: ManualClock, method: str, word: str
+) -> None:
+    async with running_core(tmp_path, clock) as core:
+        call = await core.submit(method=method, expiry=timedelta(minutes=5))
+        attempt = await core.adapter.next()
+        core.adapter.away["lamp"] = Presence.OFFLINE
+        attempt.reply(503, b"warming up", retry_after=4)
+        await core.settle()
+    async with running_core(tmp_path, clock, away="lamp") as core:
+        clock.advance(300)
+        outcome = (await core.ended(call)).outcome
+
+    assert outcome is not None and outcome.error == word
+
+
+async def test_a_retry_of_a_data_file_from_before_this_was_remembered_counts_as_sent(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    async with running_core(tmp_path, clock) as core:
+        call = await core.submit(method="GET", expiry=timedelta(minutes=5), retries=3)
+        await waits_for_another(core, call, DeviceTimeout(delivery=Delivery.MAYBE))
+    with closing(sqlite3.connect(tmp_path / "hub.db")) as older:
+        older.executescript(
+            "DROP INDEX job_by_start; ALTER TABLE job DROP COLUMN started; ALTER TABLE job DROP COLUMN state;"
+            "ALTER TABLE job DROP COLUMN status; ALTER TABLE call DROP COLUMN maybe_sent; PRAGMA user_version = 5;"
+        )
+    async with running_core(tmp_path, clock, away="lamp") as core:
+        clock.advance(300)
+        outcome = (await core.ended(call)).outcome
+
+    assert outcome is not None and outcome.error == "TIMEOUT"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_call_that_expires_after_its_device_asked_for_patience_is_told_what_the_device_said(
+    tmp_path: Path, method: str
+) -> None:
+    async with running_core(tmp_path) as core:
+        call = await core.submit(method=method, expiry=timedelta(minutes=5))
+        attempt = await core.adapter.next()
+        core.adapter.away["lamp"] = Presence.OFFLINE
+        attempt.reply(503, b"warming up", retry_after=4)
+        await core.settle()
+        core.clock.advance(300)
+        outcome = (await core.ended(call)).outcome
+
+    assert outcome is not None
+    assert (outcome.ending, outcome.status, outcome.payload) == (Ending.DEVICE_ERROR, 503, b"warming up")
 
 
 async def test_a_call_that_may_not_be_repeated_was_never_sent_however_often_it_was_tried(tmp_path: Path) -> None:

@@ -8,15 +8,23 @@ import orjson
 import pytest
 
 from adapters.mqtt import wire
+from adapters.mqtt.broker.client import Message
 from adapters.mqtt.broker.filter import Filter
 from adapters.mqtt.broker.mosquitto import Mosquitto
 from hub.ports.adapter import CallError, Delivery, EventKind
 from tests.contracts.adapter_case import refused
 from tests.contracts.context import ContextDouble
 from tests.require import require
-from tests.wires.broker_bench import PATIENCE, bench
+from tests.wires.broker_bench import PATIENCE, Bench, bench, until
 
 pytestmark = pytest.mark.anyio
+
+
+async def break_off(b: Bench) -> None:
+    """The connection for calls and answers breaks, and is made again."""
+    b.adapter.links[0].cut()
+    await until(lambda: not b.adapter.links[0].up)
+    await b.up()
 
 
 @pytest.mark.parametrize("speak", ["mqtt5", "template"])
@@ -119,6 +127,75 @@ async def test_an_answer_with_qos_1_is_acknowledged_once_it_is_held() -> None:
         await b.rig.restart_hub(b.ctx)
         await b.call_barrier(double)
         assert len(b.ctx.of(EventKind.LATE_RESPONSE)) == 1
+
+
+@pytest.mark.parametrize("speak", ["mqtt5", "template"])
+async def test_an_answer_that_comes_again_after_a_break_is_not_acknowledged_while_the_hub_writes_its_end(
+    speak: str,
+) -> None:
+    async with bench(speak, session=600) as b:
+        double = await b.rig.device()
+        double.qos = 1
+        double.hold()
+        request, task = await b.begin(double.address)
+        await (await double.asked()).answer(b"1")
+        response = await task
+        await break_off(b)  # the hub writes meanwhile, and the broker sends the answer again
+        await b.call_barrier(double)
+
+        # The hub ends before it holds the answer: the next one gets it again.
+        await b.rig.restart_hub(b.ctx)
+        (late,) = await b.ctx.seen(EventKind.LATE_RESPONSE)
+        assert (late.attrs["call_id"], late.attrs["response"].payload) == (request.call_id, response.payload)
+
+
+@pytest.mark.parametrize("speak", ["mqtt5", "template"])
+async def test_an_answer_that_came_again_after_a_break_is_acknowledged_where_it_came_last(speak: str) -> None:
+    async with bench(speak, session=600) as b:
+        double = await b.rig.device()
+        double.qos = 1
+        double.hold()
+        _, task = await b.begin(double.address)
+        await (await double.asked()).answer(b"1")
+        response = await task
+        await break_off(b)
+        await b.call_barrier(double)
+        assert response.held is not None
+        response.held()
+        await b.call_barrier(double)
+
+        await b.rig.restart_hub(b.ctx)
+        await b.call_barrier(double)
+        assert b.ctx.of(EventKind.LATE_RESPONSE) == []
+
+
+async def test_an_answer_whose_caller_left_in_the_same_moment_is_acknowledged_once_the_hub_wants_it_no_more() -> None:
+    async with bench(session=600) as b:
+        double = await b.rig.device()
+        double.qos = 1
+        double.hold()
+        request, task = await b.begin(double.address)
+        asked = await double.asked()
+        b.ctx.hold_accept()
+        take = b.adapter._calls.hear  # type: ignore[union-attr]
+
+        def leave(message: Message) -> bool:
+            taken = take(message)
+            task.cancel()
+            return taken
+
+        b.adapter._calls.hear = leave  # type: ignore[union-attr, method-assign]
+        await asked.answer(b"precious")
+        await b.ctx.blocked()
+        assert task.cancelled()
+
+        await b.rig.restart_hub(b.ctx)
+        b.ctx.release_accept()
+        await b.ctx.seen(EventKind.LATE_RESPONSE)
+        await b.call_barrier(double)
+        await b.rig.restart_hub(b.ctx)
+        await b.call_barrier(double)
+        assert [event.attrs["call_id"] for event in b.ctx.of(EventKind.LATE_RESPONSE)] == [request.call_id]
 
 
 @pytest.mark.parametrize(

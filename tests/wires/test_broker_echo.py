@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from adapters.mqtt.broker.echo import Echo
-from tests.clock import ManualClock
 
 pytestmark = pytest.mark.anyio
 
@@ -23,10 +22,8 @@ async def test_a_message_to_itself_that_could_not_be_sent_is_not_waited_for() ->
     async def before(wanted: Awaitable[Any], seconds: float) -> Any:
         return await wanted
 
-    clock = ManualClock()
-    echo = Echo("own", clock, send, before)
+    echo = Echo("own", send, before)
     with pytest.raises(ConnectionError):
         await echo.back()
 
     assert not echo.hear("own", sent[0])
-    assert clock.pending == 0

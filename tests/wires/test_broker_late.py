@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import orjson
@@ -9,18 +10,19 @@ import pytest
 
 from adapters.mqtt import wire
 from adapters.mqtt.broker import devices, late
+from adapters.mqtt.broker.adapter import create
 from adapters.mqtt.broker.double import DeviceDouble
 from hub.model.errors import BadRequest, NotTaken
 from hub.ports.adapter import DeviceEvent, EventKind
 from tests.contracts.context import ContextDouble
-from tests.wires.broker_bench import Bench, bench, until
+from tests.wires.broker_bench import PATIENCE, Bench, bench, until
 
 pytestmark = pytest.mark.anyio
 
 
 def say(b: Bench, double: DeviceDouble, call_id: str, device: str, qos: int) -> None:
     """Publish an answer to some call of some device."""
-    id = wire.message_id(call_id, device, "")
+    id = wire.message_id(call_id, device, "", b.adapter.client_id)
     template = b.rig.settings.template
     if template is None:
         topic = f"hubs/{b.adapter.client_id}/replies"
@@ -197,3 +199,34 @@ async def test_what_the_hub_refuses_for_good_is_not_tried_again(why: Exception, 
         await b.call_barrier(double)
 
         assert len(tried) == 1  # it was acknowledged
+
+
+@pytest.mark.parametrize("speak", ["template", "enos"])
+async def test_hubs_that_hear_the_same_answers_leave_those_of_the_other_alone(speak: str) -> None:
+    async with bench(speak, presence={}) as b:
+        ctx = ContextDouble()
+        other = create({**b.rig.table, "presence": {}, "client_id": f"other-{b.rig.space}"})
+        await other.start(ctx)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await other.connected()
+            double = await b.rig.device()
+            double.hold()
+            double.qos = 1
+            _, task = await b.begin(double.address)
+            first = await double.asked()
+            await first.answer(b"in time")
+            assert (await task).payload == b"in time"
+            request, task = await b.begin(double.address)
+            asked = await double.asked()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await b.rig.restart_hub(b.ctx)
+            await asked.answer(b"late")
+            await b.ctx.seen(EventKind.LATE_RESPONSE)
+            await until(lambda: other.health()["ignored"] >= 2)
+
+            assert calls(b) == [request.call_id]
+            assert ctx.of(EventKind.LATE_RESPONSE) == []
+        finally:
+            await other.stop(1.0)

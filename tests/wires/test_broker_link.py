@@ -335,3 +335,44 @@ async def test_the_hub_comes_encrypted_with_name_and_password_and_trusts_no_othe
         await trusting.stop(1.0)
         await doubting.stop(1.0)
         broker.close()
+
+
+@pytest.fixture
+def knowing(tmp_path: Path) -> Iterator[tuple[str, Path, Path]]:
+    """A broker that lets only those in whose certificate it knows: its url, that certificate and its key."""
+    require(PROGRAM)
+    pem, private = certificates(tmp_path)
+    broker = Mosquitto(
+        "listener {port} 127.0.0.1", f"certfile {pem}", f"keyfile {private}", f"cafile {pem}",
+        "require_certificate true", "use_identity_as_username true", "user root", plain=False,
+    )  # fmt: skip
+    broker.start()
+    yield f"mqtts://127.0.0.1:{broker.port}", pem, private
+    broker.close()
+
+
+async def test_the_hub_shows_the_certificate_that_the_broker_wants_to_see(knowing: tuple[str, Path, Path]) -> None:
+    url, pem, private = knowing
+    known = create({"url": url, "ca": str(pem), "certificate": str(pem), "key": str(private)})
+    unknown = create({"url": url, "ca": str(pem)})
+    try:
+        for adapter in (known, unknown):
+            await adapter.start(ContextDouble())
+        async with asyncio.timeout(PATIENCE):
+            await known.connected()
+        await until(lambda: "not connected yet" not in unknown.health()["trouble"])
+        assert (known.health()["state"], unknown.health()["state"]) == ("up", "down")
+    finally:
+        await known.stop(1.0)
+        await unknown.stop(1.0)
+
+
+async def test_a_key_with_a_pass_phrase_is_refused_at_start_and_nobody_is_asked_for_it(tmp_path: Path) -> None:
+    pem, private = certificates(tmp_path)
+    key = serialization.load_pem_private_key(private.read_bytes(), None)
+    private.write_bytes(key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"secret")
+    ))  # fmt: skip
+    adapter = create({"url": "mqtts://127.0.0.1:1", "certificate": str(pem), "key": str(private)})
+    with pytest.raises(ValueError, match="key: the file is encrypted"):
+        await adapter.start(ContextDouble())

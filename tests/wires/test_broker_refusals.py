@@ -73,9 +73,19 @@ async def test_a_target_that_is_one_level_stays_in_it() -> None:
 async def test_what_must_not_run_late_goes_out_while_it_can_expire_in_time_or_not_at_all() -> None:
     async with bench() as b:
         double = await b.rig.device()
-        soon = b.clock.monotonic() + 1.9
-        await refused(b.adapter.call(b.request(double.address, deadline=soon)), "TIMEOUT", Delivery.NOT_SENT)
+        soon = b.clock.monotonic() + 1.99
+        for method in ("POST", "PUT", "DELETE"):
+            request = b.request(double.address, method, deadline=soon, idempotent=method != "POST")
+            await refused(b.adapter.call(request), "TIMEOUT", Delivery.NOT_SENT)
         assert double.received == 0
 
         assert (await b.call(double.address, "GET", deadline=soon, idempotent=True)).status == 200
         assert double.requests[-1].one("message_expiry_interval") == 1
+
+
+async def test_where_the_broker_keeps_nothing_for_those_who_are_away_everything_goes_out() -> None:
+    async with bench("enos", keeps_qos0=False) as b:
+        double = await b.rig.device()
+        soon = b.clock.monotonic() + 0.5
+        assert (await b.call(double.address, deadline=soon)).status == 200
+        assert double.requests[0].properties["message_expiry_interval"] == [1]

@@ -11,12 +11,10 @@ from adapters.lwm2m import codec
 from adapters.lwm2m.codec import ACK, CON, EMPTY, GET, NON, RST, Message, decode, encode
 from adapters.lwm2m.exchange import Exchanges, Owner, Reset
 from adapters.lwm2m.generations import Generations
-from adapters.lwm2m.mids import MIDS_PER_LIFETIME
 from adapters.lwm2m.observe import is_newer
 from adapters.lwm2m.option import OBSERVE, URI_PATH
-from adapters.lwm2m.registration import Registration
 from adapters.lwm2m.throttle import MOST_NAMES, Throttle
-from hub.ports.adapter import Busy, CallError, Delivery, DeviceTimeout
+from hub.ports.adapter import CallError, Delivery, DeviceTimeout
 from tests.clock import ManualClock
 from tests.wires.lwm2m_field import Wire, field
 
@@ -184,17 +182,6 @@ def test_what_is_remembered_is_bounded_in_number_and_age() -> None:
 )
 def test_freshness_runs_around_and_ends_after_128_seconds(last: int, number: int, after: float, newer: bool) -> None:
     assert is_newer(last, 1000.0, number, 1000.0 + after) is newer
-
-
-def test_message_ids_do_not_come_again_within_their_lifetime() -> None:
-    clock = ManualClock()
-    registration = Registration("n", "a", "l", PEER, None, 1, clock.now())
-    used = [registration.next_mid(1000.0) for _ in range(MIDS_PER_LIFETIME)]
-    assert len(set(used)) == MIDS_PER_LIFETIME
-    with pytest.raises(Busy) as caught:
-        registration.next_mid(1100.0)
-    assert caught.value.retry_after == 147.0
-    assert registration.next_mid(1247.0) not in used
 
 
 def test_one_name_that_registers_too_often_is_refused_for_a_minute() -> None:

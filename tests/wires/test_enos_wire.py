@@ -44,10 +44,16 @@ def test_a_timeout_within_its_bounds_is_taken(value: int) -> None:
     assert (reply(timeout=value)["status"], reply(timeout=value)["timeout"]) == (0, value)
 
 
+@pytest.mark.parametrize("id", ["x" * 256, "a\u3000b", "a\u00a0b", "\u200d", "\u2028", "\u202e", "\ue000", " "])
+def test_an_id_has_any_characters_that_are_no_control_characters(id: str) -> None:
+    assert (reply(requestId=id)["status"], reply(requestId=id)["requestId"]) == (0, id)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {"requestId": MISSING}, {"requestId": ""}, {"requestId": 7}, {"requestId": "a\nb"}, {"serviceId": MISSING},
+        {"requestId": "x" * 257}, {"requestId": "\x9f"}, {"requestId": "\ud800"},
         {"serviceId": ""}, {"serviceId": ["x"]}, {"controlChannelId": MISSING}, {"controlChannelId": "pumps"},
         {"controlChannelId": "DATASVC.CONTROL."}, {"controlChannelId": "DATASVC.CONTROL." + "x" * 49},
         {"timeout": 0}, {"timeout": -5}, {"timeout": 300_001}, {"timeout": 1.5}, {"timeout": "5000"},

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from adapters.http.double import Heard
+from adapters.http.wire import cookies_of
 from hub.ports.adapter import Delivery, Unreachable
 from tests.contracts.adapter_case import within
 from tests.wires.http_bench import bench
@@ -114,3 +115,42 @@ async def test_jobs_are_asked_after_through_a_session_that_ended() -> None:
         await b.pass_time(3)
 
         assert (await within(task)).status == 204
+
+
+@pytest.mark.parametrize("status", [200, 404, 500])
+async def test_a_newer_token_is_taken_from_any_answer(status: int) -> None:
+    async with bench(SIGNED) as b:
+        guarded, shown = Guarded(), []
+
+        async def talk(heard: Heard) -> bool:
+            if not await guarded(heard):
+                shown.append(heard.headers.get("dell-emc-token"))
+                await heard.json(status, {"messages": []}, {"DELL-EMC-TOKEN": "newer"} if len(shown) == 1 else {})
+            elif heard.headers.get("dell-emc-token") == "newer":
+                shown.append("newer")
+            return True
+
+        b.server.script = talk
+        await b.call("GET")
+        await b.call("GET")
+
+        assert shown[:2] == ["ts1", "newer"]
+
+
+@pytest.mark.parametrize("token", [b"t\xe9", b"\xff", b""])
+async def test_a_token_that_cannot_be_shown_again_is_not_taken(token: bytes) -> None:
+    async with bench(SIGNED) as b:
+        guarded, bad = Guarded(), token
+
+        async def talk(heard: Heard) -> bool:
+            if not await guarded(heard):
+                await heard.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nDELL-EMC-TOKEN: " + bad + b"\r\n\r\n")
+            return True
+
+        b.server.script = talk
+        assert [(await b.call("GET")).status for _ in range(3)] == [200] * 3
+        assert guarded.sign_ins == 1
+
+
+def test_a_cookie_that_cannot_be_shown_again_is_not_kept() -> None:
+    assert cookies_of(["auth_cookie=ok; Path=/", "other=\udce9", "more=\u00e9", "last=a\tb"]) == {"auth_cookie": "ok"}

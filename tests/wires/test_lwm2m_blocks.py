@@ -7,12 +7,17 @@ import random
 import pytest
 
 from adapters.lwm2m import codec
-from adapters.lwm2m.block import Block, Uploads, block_of
-from adapters.lwm2m.codec import ACK, Message
+from adapters.lwm2m.block import Block, Step, Uploads, block_of
+from adapters.lwm2m.codec import ACK, CON, Message, encode
 from adapters.lwm2m.double import DeviceDouble
 from adapters.lwm2m.option import (
     ACCEPT,
     BLOCK1,
+    BLOCK2,
+    ETAG,
+    MAX_AGE,
+    URI_PATH,
+    URI_QUERY,
     path_of,
     uint,
 )
@@ -21,7 +26,7 @@ from hub.ports.adapter import (
     TooLarge,
     Unreachable,
 )
-from tests.wires.lwm2m_field import Blocks, field
+from tests.wires.lwm2m_field import Blocks, Wire, field
 
 pytestmark = pytest.mark.anyio
 
@@ -35,13 +40,61 @@ def test_blocks_have_the_values_of_the_specification() -> None:
             block_of(bad)
 
 
-def test_uploads_are_bounded_in_number_and_age() -> None:
-    uploads = Uploads(most=3, limit=1000, age=60)
-    for n in range(10):
-        uploads.add(n, Block(0, True, 0), bytes(16), 1000.0)
-    assert len(uploads) == 3
-    uploads.add("new", Block(0, True, 0), bytes(16), 1100.0)
-    assert len(uploads) == 1
+def test_uploads_are_bounded_in_bytes_and_age_and_none_pushes_another_one_out() -> None:
+    uploads = Uploads(most=4 * 2048, limit=6144, age=60)
+    began = [uploads.add(n, Block(0, True, 6), bytes(1024), 1000.0)[0] for n in range(10)]
+    assert began == [Step.MORE] * 4 + [Step.NO_ROOM] * 6
+    assert uploads.add(0, Block(1, False, 6), b"end", 1001.0) == (Step.WHOLE, bytes(1024) + b"end")
+    assert uploads.add(1, Block(1, True, 6), bytes(1024), 1002.0)[0] is Step.MORE
+    assert uploads.add(1, Block(2, True, 6), bytes(1024), 1003.0)[0] is Step.MORE
+    assert uploads.add("new", Block(0, True, 6), bytes(1024), 1061.0)[0] is Step.MORE  # two of them rested too long
+    assert len(uploads) == 2
+
+
+def test_what_uploads_take_is_given_back_however_they_end() -> None:
+    uploads = Uploads(most=4096, limit=3000, age=60)
+    for n in range(50):
+        for number, more, size in ((0, True, 1024), *(((1, True, 1024), (2, True, 1024)), ((2, False, 1),), ())[n % 3]):
+            step, _ = uploads.add("one", Block(number, more, 6), bytes(size), 1000.0)
+            assert step is not Step.NO_ROOM
+    assert len(uploads) <= 1
+
+
+async def test_a_hundred_and_fifty_devices_that_upload_at_once_are_all_registered() -> None:
+    links = ",".join(f"</3303/{n}>" for n in range(300)).encode()
+    chunks = [links[at : at + 1024] for at in range(0, len(links), 1024)]
+    async with field() as f:
+        wires = [Wire(f) for _ in range(150)]
+        for number, chunk in enumerate(chunks):
+            block = Block(number, number + 1 < len(chunks), 6).encode()
+            for name, wire in enumerate(wires):
+                options = [(URI_PATH, b"rd"), (URI_QUERY, b"ep=u%d" % name), (BLOCK1, block)]
+                wire.say(encode(Message(CON, codec.POST, number, b"t", options, chunk)))
+            for wire in wires:
+                await wire.next(number + 1)
+        assert {wire.heard[-1].code for wire in wires} == {codec.CREATED}
+
+
+async def test_uploads_of_two_places_in_the_same_words_are_not_mixed() -> None:
+    async with field() as f:
+        wires = [Wire(f), Wire(f)]
+        for part in range(2):
+            for wire in wires:
+                options = [(URI_PATH, b"rd"), (URI_QUERY, b"ep=up"), (BLOCK1, Block(part, not part, 0).encode())]
+                links = (b"</3303/0>,</3303", b"/1>")[part]
+                wire.say(encode(Message(CON, codec.POST, part, b"t", options, links)))
+            assert [(await wire.next(part + 1)).code for wire in wires] == [(codec.CONTINUE, codec.CREATED)[part]] * 2
+
+
+async def test_an_upload_that_there_is_no_room_for_is_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with field() as f:
+        assert f.adapter._parts is not None
+        monkeypatch.setattr(f.adapter._parts.inbound._server._uploads, "_most", 1)
+        wire = Wire(f)
+        options = [(URI_PATH, b"rd"), (URI_QUERY, b"ep=up"), (BLOCK1, Block(0, True, 0).encode())]
+        wire.say(encode(Message(CON, codec.POST, 1, b"t", options, bytes(16))))
+        answer = await wire.next()
+        assert (answer.code, answer.first(MAX_AGE)) == (codec.SERVICE_UNAVAILABLE, uint(30))
 
 
 @pytest.mark.parametrize("exponent", [0, 2, 6])
@@ -75,6 +128,27 @@ async def test_an_answer_that_changes_once_is_read_anew_and_one_that_goes_on_cha
             return device(message, body)
 
         double.answers = restless
+        with pytest.raises(Unreachable, match="changed"):
+            await f.call(double, "GET", "/5/0/0")
+
+
+@pytest.mark.parametrize("wrong", [Block(1, True, 6), Block(3, True, 6), Block(0, True, 5)])
+async def test_an_answer_that_does_not_begin_at_its_beginning_is_read_anew_or_given_up(wrong: Block) -> None:
+    async with field() as f:
+        double, device = await f.device(), Blocks(bytes(range(250)) * 12)
+        wrongs = 1
+
+        def answer(message: Message, body: bytes) -> Message:
+            nonlocal wrongs
+            wanted = block_of(message.first(BLOCK2))
+            if wrongs and (wanted is None or wanted.number == 0):
+                wrongs -= 1
+                return Message(ACK, codec.CONTENT, 0, b"", [(ETAG, b"1"), (BLOCK2, wrong.encode())], bytes(1024))
+            return device(message, body)
+
+        double.answers = answer
+        assert (await f.call(double, "GET", "/5/0/0")).payload == device.body
+        wrongs = 2
         with pytest.raises(Unreachable, match="changed"):
             await f.call(double, "GET", "/5/0/0")
 

@@ -15,6 +15,7 @@ from adapters.lwm2m import doors
 from adapters.lwm2m.adapter import LwM2MAdapter, create
 from adapters.lwm2m.endpoint import BURST, MOST_QUEUED, UdpEndpoint
 from adapters.lwm2m.settings import LwM2MSettings
+from hub.model.errors import CannotListen
 from tests.wires.lwm2m_context import LwM2MContext
 
 pytestmark = pytest.mark.anyio
@@ -121,7 +122,7 @@ async def test_an_unreachable_peer_harms_no_other() -> None:
 async def test_a_port_that_is_taken_is_an_error_or_the_next_one_is_tried() -> None:
     with opened() as (one, _, _):
         taken = one.port
-        with pytest.raises(OSError, match=str(taken)):
+        with pytest.raises(CannotListen, match=str(taken)):
             UdpEndpoint("127.0.0.1", taken).open(lambda data, peer: None)
         moved = UdpEndpoint("127.0.0.1", taken, next_ports=20)
         moved.open(lambda data, peer: None)
@@ -144,7 +145,7 @@ async def test_a_secure_port_that_is_taken_leaves_no_port_open() -> None:
     pytest.importorskip("mbedtls")
     with opened() as (one, _, _):
         adapter = LwM2MAdapter(LwM2MSettings(port=0, dtls=True, dtls_port=one.port))
-        with pytest.raises(OSError, match=str(one.port)):
+        with pytest.raises(CannotListen, match=str(one.port)):
             await adapter.start(LwM2MContext())
         assert adapter._endpoint.port == 0
         assert adapter.health() == {"state": "down"}

@@ -60,6 +60,8 @@ def test_every_format_has_its_number_and_old_numbers_their_name() -> None:
     for number in (0, 40, 42, 60, 110, 112, 11542, 11543):
         assert content.format_number(content.media_type(number)) == number
     assert content.media_type(1542) == content.media_type(11542)
+    assert content.media_type(1543) == content.media_type(11543)
+    assert (content.plain_number(1543), content.plain_number(1542)) == (content.JSON, content.TLV)
     assert content.media_type(4711) == "application/vnd.coap-format-4711"
     assert content.format_number("application/vnd.coap-format-4711") == 4711
     assert content.format_number("text/plain; charset=utf-8") == 0

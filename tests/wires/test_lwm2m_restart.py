@@ -95,14 +95,14 @@ async def test_message_ids_go_on_after_a_restart() -> None:
         assert parts is not None
         registration = parts.registry.at(double.address)
         assert registration is not None
-        used = {registration.next_mid(1000.0) for _ in range(100)}
+        used = {registration.next_mid(f.clock) for _ in range(100)}
         f.clock.advance(1)
         memory = remembered(registration, f.clock)
 
         async def nothing(observed: Any) -> None: ...
 
         again = recalled(double.address, memory, f.clock, 1, nothing)
-        assert used.isdisjoint({again.next_mid(1000.0) for _ in range(100)})
+        assert used.isdisjoint({again.next_mid(f.clock) for _ in range(100)})
 
 
 async def test_a_device_that_wakes_while_it_is_told_to_sleep_is_told_to_be_awake_after_it() -> None:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
+from adapters.lwm2m import codec
+from adapters.lwm2m.block import Block
+from adapters.lwm2m.codec import NON, Message
+from adapters.lwm2m.double import DeviceDouble
+from adapters.lwm2m.option import BLOCK2, OBSERVE, uint
 from hub.model.device import Presence
-from hub.ports.adapter import NotConnected
+from hub.ports.adapter import NotConnected, ObserveSpec
 from tests.wires.lwm2m_field import Field, field
 
 pytestmark = pytest.mark.anyio
@@ -56,3 +64,44 @@ async def test_the_first_call_that_a_sleepy_device_does_not_answer_says_that_it_
         assert kinds(f)[-1] == "asleep"
         with pytest.raises(NotConnected):
             await f.call(double)
+
+
+async def begin(f: Field, double: DeviceDouble) -> Any:
+    spec = ObserveSpec(double.address, "/observable")
+    return await f.adapter.observe(spec, f.clock.monotonic() + 30)
+
+
+async def cancel(f: Field, double: DeviceDouble) -> Any:
+    _, observation = await begin(f, double)
+    deaf(double)
+    await observation.cancel()
+
+
+async def read_the_rest(f: Field, double: DeviceDouble) -> Any:
+    await begin(f, double)
+    deaf(double)
+    (token,) = double.observing
+    options = [(OBSERVE, uint(50)), (BLOCK2, Block(0, True, 6).encode())]
+    double.transmit(Message(NON, codec.CONTENT, 9000, token, options, bytes(1024)))
+
+
+def deaf(double: DeviceDouble) -> None:
+    double._endpoint.hear = lambda data, peer: None  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("what", [begin, cancel, read_the_rest])
+async def test_whatever_else_a_sleepy_device_leaves_unanswered_says_so_too(
+    what: Callable[[Field, DeviceDouble], Awaitable[Any]]
+) -> None:
+    async with field(asleep_after=timedelta(hours=1)) as f:
+        double = await f.device(binding="UQ")
+        if what is begin:
+            deaf(double)
+        await f.passing([what(f, double)])
+        await f.turns()
+        for _ in range(60):
+            f.clock.advance(1)
+            await f.turns(3)
+
+        assert kinds(f)[-1] == "asleep"
+        assert f.adapter.presence(double.address) is Presence.ASLEEP

@@ -9,7 +9,7 @@ import pytest
 from adapters.mqtt.listener import codec
 from hub.ports.adapter import Delivery, EventKind
 from tests.contracts.adapter_case import refused, within
-from tests.wires.test_mqtt_listener import listening
+from tests.wires.mqtt_bench import listening
 
 pytestmark = pytest.mark.anyio
 

@@ -13,7 +13,7 @@ import pytest
 from adapters.mqtt import topics, wire
 from hub.ports.adapter import BadRequest, DeviceRequest, EventKind
 from tests.contracts.adapter_case import within
-from tests.wires.test_mqtt_listener import listening
+from tests.wires.mqtt_bench import listening
 
 pytestmark = pytest.mark.anyio
 
@@ -50,6 +50,11 @@ def test_many_lists_beside_each_other_are_not_deep() -> None:
         (b'{"id":%b}' % nested(DEEP), None),
         (b'{"id":true,"params":%b}' % nested(DEEP), None),
         (nested(DEEP), None),
+        (b'{"id":"7","params":{"a":NaN,"b":-Infinity}}', "7"),
+        (b'{"id":7,"params":{"a":"\\ud800"}}', 7),
+        (b'{"id":"\\ud800"}', None),
+        (b'{"id":%d}' % 2**70, None),
+        (b'{"id":"7","params":NaN' + nested(5000), None),
         (b"{oops", None),
         (b"", None),
     ],
@@ -118,6 +123,7 @@ async def test_a_deep_answer_ends_its_own_call_and_no_other(tmp_path: Path, targ
 
         response = await within(first)
         assert (response.status, response.native["error"]) == (502, "BAD_ANSWER")
+        assert response.native["message_id"] == asked[0].body["id"]
         await asked[1].say(orjson.dumps({"id": asked[1].body["id"], "code": 200, "data": {"t": 1}}))
         assert (await within(second)).status == 200
 
@@ -132,6 +138,44 @@ async def test_a_late_deep_answer_is_an_answer(tmp_path: Path) -> None:
 
         (event,) = await case.ctx.seen(EventKind.LATE_RESPONSE)
         assert (event.attrs["call_id"], event.attrs["response"].status) == (call.call_id, 502)
+        assert event.attrs["response"].native["message_id"] == asked.body["id"]
+
+
+@pytest.mark.parametrize("said", [b"no json", b"[]", b'{"code":200,"data":NaN}'])
+async def test_an_answer_that_cannot_be_read_tells_the_id_of_the_one_command_that_it_is_for(
+    tmp_path: Path, said: bytes
+) -> None:
+    async with listening(tmp_path) as (rig, case):
+        double = await rig.device()
+        _, task, asked = await case.holding(double)
+        await asked.say(said)
+
+        assert (await within(task)).native["message_id"] == asked.body["id"]
+
+
+async def test_a_request_that_only_python_takes_for_json_is_answered_with_its_id(tmp_path: Path) -> None:
+    async with listening(tmp_path) as (rig, _):
+        double = await rig.device()
+        body = b'{"id":"9","params":{"measurepoints":{"t":NaN}}}'
+        await double.publish(double.topic("thing/measurepoint/post"), body)
+        await double.until(lambda: bool(double.messages))
+
+        told = json.loads(double.messages[0].payload)
+        assert (told["id"], told["code"]) == ("9", wire.NOT_JSON)
+
+
+async def test_an_answer_that_only_python_takes_for_json_ends_its_own_call(tmp_path: Path) -> None:
+    async with listening(tmp_path) as (rig, case):
+        double = await rig.device()
+        double.hold()
+        first, second = (case.begin(case.request(double, "POST", "/service/s")) for _ in range(2))
+        asked = [await double.asked() for _ in range(2)]
+        await asked[1].say(b'{"id":"%b","code":200,"data":{"t":NaN}}' % asked[1].body["id"].encode())
+
+        response = await within(second)
+        assert (response.status, response.native["error"]) == (502, "BAD_ANSWER")
+        await asked[0].answer()
+        assert (await within(first)).status == 200
 
 
 async def test_an_answer_that_fails_the_hub_does_not_count_as_heard(

@@ -58,6 +58,18 @@ def test_a_sub_device_may_sign_with_and_without_its_clean_session() -> None:
     assert sign.texts == (plain, f"cleanSessionFalse{plain}")
 
 
+def test_a_clean_session_that_is_a_truth_of_json_may_be_signed_as_json_writes_it() -> None:
+    params = {
+        "productKey": "p", "deviceKey": "d", "clientId": "c", "timestamp": "1.5", "signMethod": "sha256",
+        "sign": "AB", "cleanSession": True,
+    }  # fmt: skip
+    sign = wire.sub_sign_in(params)
+
+    assert sign is not None
+    plain = "clientIdcdeviceKeydproductKeyptimestamp1.5"
+    assert sign.texts == (plain, f"cleanSessionTrue{plain}", f"cleanSessiontrue{plain}")
+
+
 def test_a_topic_says_whose_it_is_and_what_for() -> None:
     assert topics.parse("/sys/p/d/thing/service/add_reply") == (("p", "d"), "thing/service/add", False, True)
     assert topics.parse("/ext/session/p/d/combine/login") == (("p", "d"), "combine/login", True, False)
@@ -121,6 +133,8 @@ def test_what_has_no_words_is_refused_unsent(asked: DeviceRequest, status: int) 
         ({"id": "1", "code": 200, "data": {"a": 1}}, 200, b'{"a":1}'),
         ({"id": "1", "code": "200", "data": None}, 200, b"{}"),
         ({"id": "1", "code": 0, "data": {}}, 200, b"{}"),
+        ({"id": "1", "code": 200.0, "data": {}}, 200, b"{}"),
+        ({"id": "1", "code": 200.5, "data": {}}, 502, b"the code is no number"),
         ({"id": "1", "code": "0"}, 200, b"{}"),
         ({"id": "1", "code": "500", "message": "broke"}, 500, b"broke"),
         ({"id": "1", "code": "1101", "message": "no handler"}, 404, b"no handler"),

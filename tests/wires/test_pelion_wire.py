@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hub.dialects.pelion import wire
 from hub.dialects.pelion.view import PelionView
 from hub.dialects.pelion.wire import Serialization
+from hub.dialects.pelion.withdrawn import Withdrawn
 from hub.dialects.pelion.words import word_response
 from hub.model.call import CallSpec
 from hub.model.device import Device
@@ -269,6 +270,59 @@ def test_options_add_what_they_say() -> None:
     assert message["de-registrations"] == [{"ep": "d", "uid": "e-1", "timestamp": stamp, "original-ep": "own"}]
     assert message["notifications"][0]["uid"] == "e-2"
     assert message["async-responses"][0]["timestamp"] == stamp
+
+
+def value(offset: int, path: str, device: str = "d") -> Event:
+    return event(offset, EventKind.NOTIFICATION, path=path, device=device)
+
+
+def test_told_singly_a_message_has_values_of_one_resource_only_and_the_order_stays() -> None:
+    events = (
+        value(1, "/a"), event(2), value(3, "/a"), value(4, "/b"), value(5, "/b", "e"), value(6, "/a"),
+        event(7, EventKind.UPDATED), value(8, "/b"),
+    )  # fmt: skip
+
+    assert [message["offset"] for message in messages(PelionView(), *events)] == [8]
+    told = messages(PelionView(singly=True), *events)
+    assert [message["offset"] for message in told] == [3, 4, 5, 7, 8]
+    assert [[item["path"] for item in message["notifications"]] for message in told] == [
+        ["/a", "/a"], ["/b"], ["/b"], ["/a"], ["/b"],
+    ]  # fmt: skip
+
+
+def test_what_was_taken_back_is_told_no_more_and_what_comes_after_is() -> None:
+    withdrawn = Withdrawn()
+    withdrawn.take([("d", "/a"), ("e", None)], Position("e", 3))
+    view = PelionView(withdrawn=withdrawn)
+    events = (
+        value(1, "/a"), value(2, "/b"), value(3, "/b", "e"), value(4, "/a"), value(5, "/a", "e"), event(3, device="e"),
+    )  # fmt: skip
+
+    [message] = messages(view, *events)
+
+    assert [(item["ep"], item["path"]) for item in message["notifications"]] == [("d", "/b"), ("d", "/a"), ("e", "/a")]
+    assert len(message["async-responses"]) == 1
+    assert view.first(events[:1]) == (None, 1)
+
+
+def test_what_was_taken_back_is_forgotten_once_it_is_passed_in_whatever_order_it_was_known() -> None:
+    withdrawn = Withdrawn()
+    for path, offset in (("/b", 7), ("/a", 3), ("/c", 5)):
+        withdrawn.take([("d", path)], Position("e", offset))
+
+    withdrawn.passed(Position("e", 5))
+    assert (len(withdrawn), withdrawn.hides(value(7, "/b"))) == (1, True)
+
+    withdrawn.passed(Position("another", 1))
+    assert len(withdrawn) == 0
+
+
+def test_only_so_much_is_remembered_of_what_was_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.dialects.pelion.withdrawn.MOST", 2)
+    withdrawn = Withdrawn()
+    withdrawn.take([("d", "/a"), ("d", "/b"), ("d", "/c")], Position("e", 9))
+
+    assert [withdrawn.hides(value(1, path)) for path in ("/a", "/b", "/c")] == [False, True, True]
 
 
 def test_of_what_is_older_than_the_channel_only_completions_are_shown() -> None:

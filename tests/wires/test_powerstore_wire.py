@@ -61,6 +61,8 @@ ENDINGS: list[tuple[Outcome, str, int]] = [
     (Outcome(Ending.DEVICE_ERROR, 418), "FAILED", 422),
     (Outcome(Ending.DEVICE_ERROR, 502), "FAILED", 503),
     (Outcome(Ending.DEVICE_ERROR, 599), "FAILED", 500),
+    (Outcome(Ending.DEVICE_ERROR, 500, error="UNRECOVERABLE_FAILED"), "UNRECOVERABLE_FAILED", 500),
+    (Outcome(Ending.DEVICE_ERROR, 422, error="UNRECOVERABLE_FAILED"), "UNRECOVERABLE_FAILED", 422),
     (Outcome(Ending.REFUSED, 404), "FAILED", 404),
     (Outcome(Ending.REFUSED, 413), "FAILED", 400),
     (Outcome(Ending.UNREACHABLE, 502, error="UNREACHABLE"), "FAILED", 503),

@@ -17,19 +17,17 @@ from adapters.mqtt.broker.calls import Calls
 from adapters.mqtt.broker.client import Message
 from adapters.mqtt.broker.device import BrokerDevice, PostedObservation
 from adapters.mqtt.broker.devices import Devices
-from adapters.mqtt.broker.enos import Enos
 from adapters.mqtt.broker.filter import Filter
 from adapters.mqtt.broker.intake import Intake, tells
 from adapters.mqtt.broker.link import Link
-from adapters.mqtt.broker.mqtt5 import Mqtt5
 from adapters.mqtt.broker.pattern import Pattern, is_address, widest
 from adapters.mqtt.broker.place import Place, place_of
 from adapters.mqtt.broker.posts import FILTERS, RAW, Posts
 from adapters.mqtt.broker.request import Declared, sending
 from adapters.mqtt.broker.sessions import Sessions
 from adapters.mqtt.broker.settings import BrokerSettings, read
-from adapters.mqtt.broker.templates import Templates
-from adapters.mqtt.broker.way import Sending, Way
+from adapters.mqtt.broker.speaking import way_of
+from adapters.mqtt.broker.way import Sending
 from hub.model.device import Presence
 from hub.ports.abilities import KnowsServices
 from hub.ports.adapter import (
@@ -67,7 +65,7 @@ class BrokerAdapter:
         # A name that is made up anew at each start has nothing to come back to.
         self.client_id = settings.client_id or f"hub-{secrets.token_hex(8)}"
         self._replies = Pattern(settings.replies).fill(client=self.client_id)
-        self._way = self._speak()
+        self._way = way_of(settings, self._replies)
         self._tells = bool(settings.telemetry) or settings.speak == "enos"
         self.capabilities = Capabilities(
             role=frozenset({"connect"}),
@@ -79,7 +77,9 @@ class BrokerAdapter:
             total_inflight=settings.total,
             max_payload=settings.max_payload,
         )
+        # What takes calls, and what runs tasks: these go on while the hub leaves.
         self._ctx: AdapterContext | None = None
+        self._home: AdapterContext | None = None
         self.links: list[Link] = []
         self._devices: Devices | None = None
         self._calls: Calls | None = None
@@ -90,14 +90,6 @@ class BrokerAdapter:
         self.prepared = Sessions({})
         self._ignored = 0
 
-    def _speak(self) -> Way:
-        settings = self._settings
-        if settings.speak == "mqtt5":
-            return Mqtt5(settings.request, self._replies)
-        if settings.template is not None:
-            return Templates(settings.template)
-        return Enos(settings.version)
-
     # -- life -----------------------------------------------------------------------------------
 
     async def start(self, ctx: AdapterContext) -> None:
@@ -106,7 +98,7 @@ class BrokerAdapter:
             return
         settings = self._settings
         place = place_of(settings, ctx)
-        self._ctx = ctx
+        self._ctx = self._home = ctx
         self.prepared = Sessions(settings.sessions)
         if settings.version == 4:
             log.warning("%s: by version = 4 commands do not expire: a broker that keeps QoS 0 for devices that are "
@@ -119,12 +111,12 @@ class BrokerAdapter:
         session = settings.session if settings.client_id else 0
         link = Link(
             place, ctx.clock, self.client_id, filters=filters, echo=f"{self._replies}/echo", hear=self._hear,
-            changed=self._changed, session=session, will=status, adopts=self._way.adopts,
+            changed=self._changed, session=session, will=status, adopts=self._way.adopts, resumed=self.prepared.met,
         )  # fmt: skip
         self.links = [link]
         self._calls = Calls(
             ctx, link, self._way, devices, window=settings.window, total=settings.total, most=settings.max_message,
-            expires=settings.version == 5, spawn=self._spawn,
+            expires=settings.version == 5, keeps=settings.keeps_qos0, spawn=self._spawn,
         )  # fmt: skip
         if self._tells:
             self.links.append(self._telemetry(ctx, place, session))
@@ -134,22 +126,30 @@ class BrokerAdapter:
             self._spawn(self.prepared.run(place, ctx.clock, self._ready.wait, self._services), "sessions")
 
     def _telemetry(self, ctx: AdapterContext, place: Place, session: int) -> Link:
-        """The connection for what devices tell. Hubs of a group share it, so nothing is kept for one that is away."""
+        """The connection for what devices tell. Hubs of a group share it: what the broker has given to one of them
+        waits for that one, and only where the broker can be told for how long."""
         settings = self._settings
+        if settings.group:
+            session = settings.group_session if settings.client_id and settings.version == 5 else 0
         told = [rule.topic.filter for rule in settings.telemetry]
         told += FILTERS if settings.speak == "enos" else ()
         begin = f"$share/{settings.group}/" if settings.group else ""
         link = Link(
             place, ctx.clock, f"{self.client_id}-intake", filters=[Filter(begin + one) for one in widest(told)],
             echo=f"{self._replies}/intake-echo", hear=self._told, changed=self._changed,
-            session=0 if settings.group else session,
+            session=session, resumed=self._let_in,
         )  # fmt: skip
         assert self._devices is not None
         posts = Posts(link.publish) if settings.speak == "enos" else None
         self._intake = Intake(
-            ctx, settings, self._devices, posts, pause=link.pause, spawn=self._spawn, statuses=self.links[0].caught_up
-        )
+            ctx, settings, self._devices, posts, pause=link.pause, spawn=self._spawn,
+            statuses=self.links[0].caught_up, keeps=session > 0,
+        )  # fmt: skip
         return link
+
+    def _let_in(self, resumed: bool) -> None:
+        if self._intake is not None:
+            self._intake.let_in(resumed)
 
     async def stop(self, grace: float) -> None:
         """Fail open calls at once, and leave the broker."""
@@ -158,6 +158,10 @@ class BrokerAdapter:
         self._ctx = None
         self._ready.clear()
         self._calls.fail("the hub stops")
+        if self._intake is not None and self._settings.group:
+            # The others have the share from now on; what was given to this hub, only this hub can hold.
+            await self.links[-1].withdraw(self._intake.idle, grace)
+        self._home = None
         self._devices.close()
         tasks, self._tasks = self._tasks, set()
         links, self.links = self.links, []
@@ -168,10 +172,10 @@ class BrokerAdapter:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _spawn(self, coro: Coroutine[Any, Any, None], name: str) -> None:
-        if self._ctx is None:
+        if self._home is None:
             coro.close()
             return
-        task = self._ctx.spawn(coro, name=name)
+        task = self._home.spawn(coro, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -226,7 +230,7 @@ class BrokerAdapter:
             message.acknowledge()
 
     def _told(self, message: Message) -> None:
-        if self._ctx is not None and self._intake is not None:
+        if self._home is not None and self._intake is not None:
             self._intake.hear(message)
 
     # -- calls ----------------------------------------------------------------------------------

@@ -29,6 +29,10 @@ from hub.ports.adapter import (
     NotConnected,
 )
 
+SAFE = frozenset({"GET", "FETCH"})
+"""Methods that change nothing: nobody minds when they are carried out late."""
+MARGIN = 2
+"""Seconds that must be left for what changes something, where the broker may keep it for a device that is away."""
 READ = 4 << 20
 """Bytes of an answer that is too large up to which it is read all the same, for the call that it ends."""
 
@@ -51,7 +55,7 @@ class Calls:
 
     def __init__(
         self, ctx: AdapterContext, link: Link, way: Way, devices: Devices, *, window: int, total: int, most: int,
-        expires: bool, spawn: Callable[[Coroutine[Any, Any, None], str], None],
+        expires: bool, keeps: bool, spawn: Callable[[Coroutine[Any, Any, None], str], None],
     ) -> None:  # fmt: skip
         self._ctx = ctx
         self._link = link
@@ -61,6 +65,7 @@ class Calls:
         self._total = total
         self._most = most
         self._expires = expires
+        self._keeps = keeps
         self._waiting: dict[str, _Waiting] = {}
         self._late = LateAnswers(ctx, devices, window=window, pause=link.pause, spawn=spawn)
         self._ignored = 0
@@ -105,7 +110,9 @@ class Calls:
             return await waiting.answer
         except asyncio.CancelledError:
             if waiting.answer.done() and not waiting.answer.cancelled() and waiting.answer.exception() is None:
-                _hold(waiting.answer.result())  # it came while its caller left
+                # It came while its caller left: what the hub still wants of it, the hub knows.
+                response = replace(waiting.answer.result(), held=None)
+                self._late.left(sending.id, req.call_id, req.device, response)
             raise
         finally:
             timer.cancel()
@@ -134,10 +141,12 @@ class Calls:
         if self._expires:
             # In whole seconds, rounded down, and one less, since brokers that count in whole seconds keep a message for
             # up to one more (mosquitto): a command rather dies too early than runs after its caller was told. There is
-            # nothing less than a second, so what must not run late goes out only while that is soon enough.
+            # nothing less than a second, so what must not run late goes out only while that is soon enough: whether or
+            # not it may be repeated, a value that is set late may undo a newer one.
             left = math.floor(req.deadline - self._ctx.clock.monotonic()) - 1
-            if left < 1 and not req.idempotent:
-                raise DeviceTimeout("less than two seconds are left", delivery=Delivery.NOT_SENT)
+            if left < 1 and self._keeps and req.method not in SAFE:
+                why = f"less than {MARGIN} seconds were left, and the broker may keep it for longer"
+                raise DeviceTimeout(why, delivery=Delivery.NOT_SENT)
             properties = {**properties, "message_expiry_interval": min(max(1, left), 0xFFFF_FFFF)}
         self._link.publish(sending.topic, sending.payload, properties=properties)
         waiting.sent = True
@@ -179,20 +188,20 @@ class Calls:
             and waiting.sent
             and waiting.device.address == answer.device
             and waiting.sending.purpose == answer.purpose
+            and not waiting.answer.done()
         ):
-            if not waiting.answer.done():
-                waiting.device.heard(waiting.sending.id)
-                self._devices.heard(answer.device, called=True)
-                response = self._response(answer, message, waiting.sending.said)
-                waiting.answer.set_result(replace(response, held=message.acknowledge) if message.qos else response)
-                return
-            if not waiting.answer.cancelled() and waiting.answer.exception() is None:
-                message.acknowledge()  # it came twice
-                return
-            # The attempt has failed a moment ago: the answer is late, and ends the call if nothing else did.
-        call_id = wire.call_of(answer.id, answer.device, answer.purpose)
+            waiting.device.heard(waiting.sending.id)
+            self._devices.heard(answer.device, called=True)
+            response = self._response(answer, message, waiting.sending.said)
+            if message.qos:
+                response = replace(response, held=self._late.in_time(answer.id, message))
+            waiting.answer.set_result(response)
+            return
+        # The attempt has failed a moment ago: the answer is late, and ends the call if nothing else did. Or it came
+        # twice.
+        call_id = wire.call_of(answer.id, answer.device, answer.purpose, self._way.hub)
         if call_id is None:
-            self._ignored += 1  # forged, meant for another device, or an answer to nothing
+            self._ignored += 1  # forged, meant for another device or hub, or an answer to nothing
             message.acknowledge()
         else:
             response = self._response(answer, message, None)
@@ -202,8 +211,3 @@ class Calls:
         if len(message.payload) > self._most:
             return DeviceResponse(502, native={"message_id": answer.id, "error": "ANSWER_TOO_LARGE"})
         return self._way.response(answer, said)
-
-
-def _hold(response: DeviceResponse) -> None:
-    if response.held is not None:
-        response.held()

@@ -48,6 +48,11 @@ class Message:
         self.properties = properties
         self.retained = bool(properties.get("retain"))
 
+    @property
+    def gone(self) -> bool:
+        """Whether it can be acknowledged no more: the connection that it came by is over."""
+        return self._id is not None and not self._client.open
+
     def acknowledge(self) -> None:
         """Tell the broker, unless the connection that the message came by is over."""
         if self._id is not None:
@@ -68,11 +73,13 @@ class Message:
 
 
 class Client(gmqtt.Client):  # type: ignore[misc]
-    """gmqtt's client without its memory. `hear` gets each message, `lost` is called when the connection is over."""
+    """gmqtt's client without its memory. `hear` gets each message, `lost` is called when the connection is over,
+    `let_in` when it is made, before any message: it tells whether the broker still had the session."""
 
     def __init__(
         self, client_id: str, *, clean: bool, hear: Callable[[Message], None], lost: Callable[[str], None],
-        granted: Callable[[int, tuple[int, ...]], None], will: gmqtt.Message | None = None, **properties: Any,
+        granted: Callable[[int, tuple[int, ...]], None], let_in: Callable[[bool], None] = lambda resumed: None,
+        will: gmqtt.Message | None = None, **properties: Any,
     ) -> None:  # fmt: skip
         super().__init__(
             client_id, clean_session=clean, optimistic_acknowledgement=False, will_message=will, logger=_Quiet(),
@@ -81,9 +88,8 @@ class Client(gmqtt.Client):  # type: ignore[misc]
         self._hear = hear
         self._lost = lost
         self._granted = granted
+        self._admitted = let_in
         self.written = 0
-        self.resumed = False
-        """Whether the broker still had the session."""
         self.set_config({"reconnect_retries": NEVER_AGAIN})
         self.on_message = Client._most_once
         self.on_disconnect = Client._over
@@ -196,7 +202,7 @@ class Client(gmqtt.Client):  # type: ignore[misc]
         self._granted(id, tuple(answers))
 
     def _let_in(self, session_present: int, reason: int, properties: Mapping[str, Any]) -> None:
-        self.resumed = bool(session_present)
+        self._admitted(bool(session_present))
 
 
 class _Quiet:

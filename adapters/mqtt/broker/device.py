@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hub.model.device import Presence
 from hub.ports.adapter import ObserveSpec
 from hub.ports.clock import Timer
 
-REMEMBERED = 64
+if TYPE_CHECKING:
+    from adapters.mqtt.broker.inbox import Held
 
-Job = Callable[[], Coroutine[Any, Any, None]]
+REMEMBERED = 64
 
 
 class PostedObservation:
@@ -56,7 +56,7 @@ class BrokerDevice:
         self.settled: asyncio.Future[None] | None = None
         self.calls = 0
         self.observations: dict[str, PostedObservation] = {}
-        self.inbox: deque[Job] | None = None
+        self.inbox: deque[Held] | None = None
         self._heard: OrderedDict[str, None] | None = None
 
     @property

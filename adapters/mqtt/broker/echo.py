@@ -6,19 +6,17 @@ import asyncio
 import secrets
 from collections.abc import Callable
 
-from adapters.mqtt.broker.bounded import Bounded, resolve
-from hub.ports.clock import Clock
+from adapters.mqtt.broker.bounded import Bounded, Silent, resolve
 
 SETTLE = 5.0
-"""Seconds in which a message to oneself comes back from a broker that is well."""
+"""Seconds in which a broker that is well sends something, if only a message to oneself that is due."""
 
 
 class Echo:
     """Sends to a topic of the hub's own, with `send`, and waits for what comes back."""
 
-    def __init__(self, topic: str, clock: Clock, send: Callable[[str, bytes], None], before: Bounded) -> None:
+    def __init__(self, topic: str, send: Callable[[str, bytes], None], before: Bounded) -> None:
         self.topic = topic
-        self._clock = clock
         self._send = send
         self._before = before
         self._marks: dict[bytes, asyncio.Future[None]] = {}
@@ -35,16 +33,17 @@ class Echo:
         return back is not None
 
     async def back(self) -> bool:
-        """Send a message to oneself; whether it came back soon. Raises ConnectionError when the connection is lost."""
+        """Send a message to oneself; whether it came back before the broker fell silent. Raises ConnectionError when
+        the connection is lost."""
         token = secrets.token_bytes(12)
         back = self._marks[token] = asyncio.get_running_loop().create_future()
-        timer = self._clock.call_at(self._clock.monotonic() + SETTLE, resolve, back)
         try:
             self._send(self.topic, token)
-            await self._before(back, 2 * SETTLE)
-            return token not in self._marks
+            await self._before(back, SETTLE)
+            return True
+        except Silent:
+            return False
         finally:
-            timer.cancel()
             self._marks.pop(token, None)
 
     async def passed(self) -> None:

@@ -19,12 +19,14 @@ _SERVICES = "/sys/+/+/thing/service/"
 
 
 class Enos:
-    """An address is `<product key>/<device key>`."""
+    """An address is `<product key>/<device key>`. `hub` is the hub's lasting name if it has one: others hear the same
+    answers."""
 
     methods = wire.METHODS
     idempotent = frozenset({"GET", "PUT"})
 
-    def __init__(self, version: int) -> None:
+    def __init__(self, version: int, hub: str) -> None:
+        self.hub = hub
         self._exact = version != 5
 
     def filters(self) -> Sequence[Filter]:
@@ -41,7 +43,7 @@ class Enos:
         """The command of a call; there is no word for its deadline."""
         command = wire.command(req)
         product, _, device = req.device.partition("/")
-        id = wire.message_id(req.call_id, req.device, command.purpose)
+        id = wire.message_id(req.call_id, req.device, command.purpose, self.hub)
         try:
             body = wire.request(id, command.purpose, command.params)
         except TypeError:

@@ -6,6 +6,7 @@ Telling something makes no device: what nobody has declared, and what did not sa
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -16,6 +17,7 @@ from adapters.mqtt.broker.device import BrokerDevice
 from adapters.mqtt.broker.devices import Devices
 from adapters.mqtt.broker.echo import SETTLE
 from adapters.mqtt.broker.final import is_final
+from adapters.mqtt.broker.inbox import Held, Told, Value
 from adapters.mqtt.broker.posts import Posts
 from adapters.mqtt.broker.settings import BrokerSettings
 from adapters.mqtt.broker.tables import Telemetry
@@ -26,24 +28,20 @@ PAUSE = 1.0
 
 log = logging.getLogger("hub.adapter.mqtt-broker")
 
-Value = tuple[str, bytes, str | None]
-"""Path, payload and content type of something that a device told."""
-Told = tuple[str, Sequence[Value]]
-"""A device and what it told."""
-
 
 class Intake:
     """Deals with messages of one connection, those of a device one after the other.
 
     `statuses` returns when every status is heard that was sent by now: they come by another connection, and what a
     device tells must not overtake that it came. It takes for how many seconds at most that is waited for while that
-    connection is away, None for as long as it takes.
+    connection is away, None for as long as it takes. `keeps`: the broker keeps a session, and sends what was not
+    acknowledged on a connection again on the next one, if it still has the session.
     """
 
     def __init__(
         self, ctx: AdapterContext, settings: BrokerSettings, devices: Devices, posts: Posts | None, *,
         pause: Callable[[bool], None], spawn: Callable[[Coroutine[Any, Any, None], str], None],
-        statuses: Callable[[float | None], Awaitable[None]],
+        statuses: Callable[[float | None], Awaitable[None]], keeps: bool,
     ) -> None:  # fmt: skip
         self._ctx = ctx
         self._settings = settings
@@ -52,6 +50,12 @@ class Intake:
         self._pause = pause
         self._spawn = spawn
         self._statuses = statuses
+        self._keeps = keeps
+        self._busy: dict[BrokerDevice, Held | None] = {}  # with what is being told
+        self._verdict = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._heard = 0
         # Devices that say online are made by that, where they have an account to be made in.
         self._made = bool(ctx.settings.get("account")) and settings.presence.topic is not None
         self.pending = 0
@@ -61,6 +65,7 @@ class Intake:
 
     def hear(self, message: Message) -> None:
         """Take in a message."""
+        self._heard += 1
         post = None if self._posts is None else self._posts.read(message)
         told = post.told if post is not None else self._by_rule(message)
         if told is None or message.retained or len(message.payload) > self._settings.max_message:
@@ -112,25 +117,16 @@ class Intake:
         self, device: BrokerDevice, told: Sequence[Told], message: Message, answer: Callable[[], None] | None
     ) -> None:
         self.pending += 1
+        self._idle.clear()
         if self.pending >= self._settings.pending and not self._paused:
             self._paused = True
             self._pause(True)
-
-        async def job() -> None:
-            try:
-                await self._held(told, None if message.qos or answer is not None else SETTLE)
-                if answer is not None:
-                    answer()
-            except Exception:
-                # Whatever is wrong with this one would be so again, and others wait behind it.
-                log.exception("what a device told could not be dealt with")
-                self.ignored += 1
-            message.acknowledge()
-
+        held = Held(told, message, answer)
         if device.inbox is not None:
-            device.inbox.append(job)
+            device.inbox.append(held)
             return
-        device.inbox = deque([job])
+        device.inbox = deque([held])
+        self._busy[device] = None
         self._spawn(self._work(device), "telemetry")
 
     async def _work(self, device: BrokerDevice) -> None:
@@ -138,33 +134,79 @@ class Intake:
         assert inbox is not None
         try:
             while inbox:
+                if self._comes_again(inbox[0]):
+                    await self._verdict.wait()
+                    continue
+                held = self._busy[device] = inbox.popleft()
                 try:
-                    await inbox[0]()
+                    await self._deal(held)
                 finally:
-                    inbox.popleft()
-                    self._done()
+                    self._less(1)
         finally:
             device.inbox = None
+            del self._busy[device]
             self._devices.leave(device)
 
-    def _done(self) -> None:
-        self.pending -= 1
+    async def _deal(self, held: Held) -> None:
+        try:
+            await self._told(held, None if held.message.qos or held.answer is not None else SETTLE)
+            if held.answer is not None:
+                held.answer()
+        except Exception:
+            # Whatever is wrong with this one would be so again, and others wait behind it.
+            log.exception("what a device told could not be dealt with")
+            self.ignored += 1
+        held.message.acknowledge()
+
+    def _less(self, messages: int) -> None:
+        self.pending -= messages
+        if not self.pending:
+            self._idle.set()
         if self._paused and self.pending <= self._settings.pending // 2:
             self._paused = False
             self._pause(False)
 
-    async def _held(self, told: Sequence[Told], patience: float | None) -> None:
+    async def idle(self) -> int:
+        """Return when nothing waits any more of what was heard, with how many messages that were."""
+        await self._idle.wait()
+        return self._heard
+
+    # -- over connections -----------------------------------------------------------------------
+
+    def _comes_again(self, held: Held) -> bool:
+        """Whether the broker may send it again: told now, it would be told twice."""
+        return self._keeps and not held.lasting and held.message.gone
+
+    def let_in(self, resumed: bool) -> None:
+        """There is another connection. What was not acknowledged on the last one comes again by it, if the broker still
+        had the session; else it is here and nowhere else."""
+        for device, telling in self._busy.items():
+            inbox = device.inbox
+            assert inbox is not None
+            doubtful = [held for held in (*inbox, telling) if held is not None and self._comes_again(held)]
+            for held in doubtful:
+                held.again, held.lasting = resumed, not resumed
+            if resumed and doubtful:
+                kept = [held for held in inbox if not held.again]
+                dropped = len(inbox) - len(kept)
+                inbox.clear()
+                inbox.extend(kept)
+                self._less(dropped)
+        self._verdict.set()
+        self._verdict = asyncio.Event()
+
+    async def _told(self, held: Held, patience: float | None) -> None:
         """Return once the hub holds it all, or will never want it. While it cannot, it waits."""
-        for address, values in told:
-            if values and not await self._taken(address, values) and not (
-                await self._there(address, patience) and await self._taken(address, values)
+        for address, values in held.told:
+            if values and not await self._taken(held, address, values) and not (
+                await self._there(address, patience) and await self._taken(held, address, values)
             ):
                 self.ignored += 1
                 self._devices.unknown(address)
 
-    async def _taken(self, address: str, values: Sequence[Value]) -> bool:
+    async def _taken(self, held: Held, address: str, values: Sequence[Value]) -> bool:
         """Whether the hub took it, or refused it for what it says; it has no such device otherwise."""
-        while True:
+        while not held.again:
             try:
                 await self._ctx.accept(self._event(address, values))
             except UnknownDevice:
@@ -178,6 +220,7 @@ class Intake:
             else:
                 self._devices.heard(address)
                 return True
+        return True
 
     async def _there(self, address: str, patience: float | None) -> bool:
         """Whether it came by now, the device that the hub did not have a moment ago."""

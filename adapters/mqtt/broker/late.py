@@ -1,4 +1,5 @@
-"""Answers that come when nobody waits for them any more: after their attempt, or after a restart of the hub.
+"""Answers that come when nobody waits for them any more: after their attempt, or after a restart of the hub, or once
+more, on another connection, while the hub still writes down what the first one said.
 
 Whoever is at the broker can make up answers to calls that there are not. With QoS 0 there are so many places for those
 that wait for the disk, shared so that no device takes those of others; what has no place is shed. With QoS 1 nothing is
@@ -43,15 +44,44 @@ class LateAnswers:
         self._spawn = spawn
         # What waits for the disk, by the id of the answer: all that is to be acknowledged when it is there.
         self._waiting: dict[str, list[Message]] = {}
+        # The same of those that came in time, and that the core has been given.
+        self._in_time: dict[str, list[Message]] = {}
         self._places: Counter[str] = Counter()
         self._taken = self._by_strangers = self._certain = 0
         self._paused = False
         self.ignored = 0
         self.shed = 0
 
+    def in_time(self, id: str, message: Message) -> Callable[[], None]:
+        """An answer with QoS 1 came while its call waited for it. What is returned is to be called once the hub holds
+        it: until then it is acknowledged on no connection, however often the broker sends it."""
+        messages = self._in_time[id] = [message]
+
+        def held() -> None:
+            if self._in_time.get(id) is messages:
+                del self._in_time[id]
+            self._less(len(messages) - 1)
+            for one in messages:
+                one.acknowledge()
+
+        return held
+
+    def left(self, id: str, call_id: str, address: str, response: DeviceResponse) -> None:
+        """Who waited for an answer that came in time did not stay to take it: the hub is told as of any late one."""
+        messages = self._in_time.pop(id, None)
+        if messages is None:
+            return
+        self._more()
+        if id in self._waiting:
+            self._waiting[id] += messages
+        else:
+            self._waiting[id] = messages
+            device = self._devices.offered(address)
+            self._spawn(self._told(id, self._event(address, call_id, response), device), "a late answer")
+
     def hear(self, id: str, call_id: str, address: str, message: Message, response: DeviceResponse) -> None:
         """Take in an answer. It is acknowledged once the hub holds it, or will never want it."""
-        again = self._waiting.get(id)
+        again = self._waiting.get(id) or self._in_time.get(id)
         if again is not None:
             # The broker sends it again after a break, or the device does: the hub does not hold it yet.
             if message.qos:
@@ -72,8 +102,7 @@ class LateAnswers:
             message.acknowledge()
             return
         self._waiting[id] = [message]
-        attrs = {"call_id": call_id, "response": response}
-        event = DeviceEvent(EventKind.LATE_RESPONSE, address, self._ctx.clock.monotonic(), attrs=attrs)
+        event = self._event(address, call_id, response)
         if message.qos:
             self._more()
             self._spawn(self._told(id, event, device), "a late answer")
@@ -82,6 +111,10 @@ class LateAnswers:
             self._by_strangers += stranger
             self._places[address] += 1
             self._spawn(self._told_from(address, stranger, id, event, device), "a late answer")
+
+    def _event(self, address: str, call_id: str, response: DeviceResponse) -> DeviceEvent:
+        attrs = {"call_id": call_id, "response": response}
+        return DeviceEvent(EventKind.LATE_RESPONSE, address, self._ctx.clock.monotonic(), attrs=attrs)
 
     # -- places ---------------------------------------------------------------------------------
 

@@ -17,7 +17,8 @@ import gmqtt
 from gmqtt.mqtt.handler import MQTTConnectError
 
 from adapters.mqtt.broker.bell import Bell
-from adapters.mqtt.broker.bounded import before, resolve
+from adapters.mqtt.broker.book import Book
+from adapters.mqtt.broker.bounded import Silent, at_most, before
 from adapters.mqtt.broker.client import Client, Message, PacketTooLarge
 from adapters.mqtt.broker.echo import Echo
 from adapters.mqtt.broker.filter import Filter
@@ -43,13 +44,15 @@ class Link:
 
     `resting` is true between attempts. `echo` is a topic of the link's own, and beside it a lasting session is written
     down; `session` says for how many seconds the broker keeps messages while the hub is away, `will` the topic at which
-    the hub tells whether it is there. `adopts` knows filters of an earlier life that calls may need again.
+    the hub tells whether it is there. `adopts` knows filters of an earlier life that calls may need again. `resumed` is
+    told of each connection, before anything is heard by it, whether the broker still had the session: what was not
+    acknowledged comes again then.
     """
 
     def __init__(
         self, place: Place, clock: Clock, client_id: str, *, filters: Sequence[Filter], echo: str,
         hear: Callable[[Message], None], changed: Callable[[], None], session: int = 0, will: str = "",
-        adopts: Callable[[str], bool] = lambda topic: False,
+        adopts: Callable[[str], bool] = lambda topic: False, resumed: Callable[[bool], None] = lambda there: None,
     ) -> None:  # fmt: skip
         self.client_id = client_id
         self.up = self.resting = False
@@ -60,15 +63,17 @@ class Link:
         self._listening = Subscriptions(
             filters, self._before, place.connect_time, five=place.version == 5, adopts=adopts
         )
-        self._echo = Echo(echo, clock, self._to_itself, self._before)
-        # What the broker keeps of this session, and what it said of that last.
-        self._book = f"{echo}-filters" if echo and session else ""
-        self._written = b""
+        self._echo = Echo(echo, self._to_itself, self._before)
+        # Only a session that lasts listens to anything of old.
+        book = f"{echo}-filters" if echo and session else ""
+        self._book = Book(book, self._listening, self._echo, self._keep)
+        self.resumed = False
+        """Whether the broker still had the session of this connection."""
+        self._resumed, self._heard_at = resumed, 0.0
         self._hear = hear
         self._changed = changed
         self._hurry, self._news = Bell(clock), Bell(clock)
-        self._session = session
-        self._will = will
+        self._session, self._will = session, will
         self._client: Client | None = None
         self._lost: asyncio.Future[str] | None = None
         self.paused = False
@@ -113,6 +118,21 @@ class Link:
                 self.publish(self._will, b"offline", 1, retain=True)
         await self._drop()
 
+    async def withdraw(self, idle: Callable[[], Awaitable[int]], within: float) -> None:
+        """Listen to nothing any more, and return when all is dealt with that the broker had sent by then, or after so
+        many seconds. `idle` returns when nothing is left to deal with of what was heard, with how much that was."""
+        if self._client is not None and self._lost is not None and self.up:
+            with contextlib.suppress(ConnectionError, OverflowError):
+                await before(self._lost, self._clock, self._withdrawn(self._client, idle), within)
+
+    async def _withdrawn(self, client: Client, idle: Callable[[], Awaitable[int]]) -> None:
+        await self._listening.leave(client, [filter.topic for filter in self._listening.filters])
+        heard = -1
+        # What is acknowledged makes room for more that the broker has for the hub: until an echo comes alone.
+        while heard != (now := await idle()) and self._hears_itself:
+            heard = now
+            await self._echo.back()
+
     async def once(self) -> None:
         """Connect, listen to everything, and leave. Raises OSError, ConnectionError, MQTTConnectError."""
         try:
@@ -130,24 +150,30 @@ class Link:
         will = gmqtt.Message(self._will, b"offline", qos=1, retain=True) if self._will else None
         client = self._client = Client(
             self.client_id, clean=not self._session, hear=self._message, lost=self._over,
-            granted=self._listening.answered, will=will, **properties,
+            granted=self._listening.answered, let_in=self._let_in, will=will, **properties,
         )  # fmt: skip
         if place.username:
             client.set_auth_credentials(place.username, place.password or None)
-        await self._before(
+        await before(
+            self._lost, self._clock,
             client.connect(place.host, place.port, ssl=place.tls or False, version=place.version,
                            keepalive=place.keep_alive),
-            place.connect_time,
+            place.connect_time, lambda: self._heard_at,
         )  # fmt: skip
         return client
+
+    def _let_in(self, resumed: bool) -> None:
+        self.resumed, self._heard_at = resumed, self._clock.monotonic()
+        self._resumed(resumed)
+        # Else what the broker sends right behind its word would be read, however much waits already.
+        if self._client is not None:
+            self._client.pause(self.paused)
 
     async def _stay(self) -> None:
         """Connect, listen, and return never: the loss of the connection is raised as ConnectionError."""
         client = await self._connect()
-        client.pause(self.paused)
         await self._listening.listen(client, [Filter(self._echo.topic, 0)])
-        if self._book:
-            await self._tidy(client)
+        await self._book.tidy(client, self.resumed)
         await self._listening.listen(client, self._listening.filters)
         # When all is heard that the broker has to say at first:
         self._hears_itself = await self._echo.back()
@@ -162,31 +188,12 @@ class Link:
         self._changed()
         while True:
             await self._rest(self._place.keep_alive / 2)
-            # While nothing is read on purpose no echo can come, and says nothing of the broker.
-            if self._hears_itself and not self.paused and not await self._echo.back() and not self.paused:
+            if self._hears_itself and not await self._echo.back():
                 raise ConnectionError("the broker does not answer")
 
-    async def _tidy(self, client: Client) -> None:
-        """Give up what the session still listens to, and the hub does not want any more."""
-        if client.resumed:
-            self._written = b""
-            try:
-                await self._listening.listen(client, [Filter(self._book, 0)])
-            except ConnectionError:
-                if self._lost is None or self._lost.done():
-                    raise
-                log.warning("the broker lets nobody hear %s: what was listened to once may still be", self._book)
-            else:
-                await self._echo.back()
-                await self._listening.leave(client, [self._book])
-            if unwanted := self._listening.unwanted(self._written):
-                await self._listening.leave(client, unwanted)
-        self._write()
-
-    def _write(self) -> None:
-        if self._book:
-            with contextlib.suppress(NotConnected, TooLarge):
-                self.publish(self._book, self._listening.written, retain=True)
+    def _keep(self, topic: str, payload: bytes) -> None:
+        with contextlib.suppress(NotConnected, TooLarge):
+            self.publish(topic, payload, retain=True)
 
     def _to_itself(self, topic: str, payload: bytes) -> None:
         client = self._client
@@ -197,19 +204,18 @@ class Link:
     async def _rest(self, seconds: float) -> None:
         """Return after so many seconds; the loss of the connection is raised as ConnectionError."""
         assert self._lost is not None
-        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        timer = self._clock.call_at(self._clock.monotonic() + seconds, resolve, over)
-        try:
-            waited: set[asyncio.Future[Any]] = {over, self._lost}
-            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-            if self._lost.done():
-                raise ConnectionError(self._lost.result())
-        finally:
-            timer.cancel()
+        never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        with contextlib.suppress(Silent):
+            await before(self._lost, self._clock, never, seconds)
 
     async def _before(self, wanted: Awaitable[T], seconds: float) -> T:
         assert self._lost is not None
-        return await before(self._lost, self._clock, wanted, seconds)
+        return await before(self._lost, self._clock, wanted, seconds, self._last_sign)
+
+    def _last_sign(self) -> float:
+        """When the broker was heard last. While nothing is read on purpose it cannot be, which is not its fault: and
+        what waits to be read is ahead of any answer."""
+        return self._clock.monotonic() if self.paused else self._heard_at
 
     async def _drop(self) -> None:
         client, self._client = self._client, None
@@ -262,7 +268,7 @@ class Link:
 
     async def join(self, filter: Filter) -> None:
         """Listen to something more, from now on. Raises NotConnected, Busy (NOT_SENT)."""
-        await self._listening.join(self._client if self.up else None, filter, self._write)
+        await self._listening.join(self._client if self.up else None, filter, self._book.write)
 
     def need(self, topic: str) -> None:
         """A call needs what comes by this filter, until `spare`: it is listened to for so long once it is joined."""
@@ -289,7 +295,7 @@ class Link:
         """
         until = None if within is None else self._clock.monotonic() + within
         while True:
-            if self._reads and (not self._hears_itself or await self._passed()) and self._reads:
+            if self._reads and (not self._hears_itself or await self._passed(until)) and self._reads:
                 return
             if self._reads:
                 await self._news.rung(self._clock.monotonic() + LOOK)  # it is lost, which rings in a moment
@@ -300,9 +306,9 @@ class Link:
     def _reads(self) -> bool:
         return self.up and not self.paused
 
-    async def _passed(self) -> bool:
+    async def _passed(self, until: float | None) -> bool:
         try:
-            await self._echo.passed()
+            await at_most(self._clock, until, self._echo.passed())  # when the time is up it is as good as passed
         except ConnectionError:
             return False
         return True
@@ -310,6 +316,7 @@ class Link:
     def pause(self, paused: bool) -> None:
         """Read nothing more, or go on; it stays so over connections."""
         self.paused = paused
+        self._heard_at = self._clock.monotonic()
         self._news.ring()
         if self._client is not None:
             self._client.pause(paused)
@@ -333,10 +340,11 @@ class Link:
     # -- in -------------------------------------------------------------------------------------
 
     def _message(self, message: Message) -> None:
+        self._heard_at = self._clock.monotonic()
         if self._echo.hear(message.topic, message.payload):
             return
-        if message.topic == self._book:
-            self._written = message.payload
+        if message.topic == self._book.topic:
+            self._book.hear(message.payload)
             message.acknowledge()
         else:
             self._hear(message)

@@ -24,12 +24,13 @@ METHOD, TARGET, QUERY, ACCEPT, DEADLINE, STATUS = "method", "target", "query", "
 
 
 class Mqtt5:
-    """`replies` is the hub's own topic."""
+    """`replies` is the hub's own topic, `hub` its lasting name if it has one."""
 
     methods = METHODS
     idempotent = frozenset({"GET", "PUT", "DELETE"})
 
-    def __init__(self, request: Pattern, replies: str) -> None:
+    def __init__(self, request: Pattern, replies: str, hub: str) -> None:
+        self.hub = hub
         self._request = request
         self._replies = replies
 
@@ -43,7 +44,7 @@ class Mqtt5:
 
     def sending(self, req: DeviceRequest, deadline: int) -> Sending:
         """A request with its method, target and deadline as user properties, its payload as it is."""
-        id = wire.message_id(req.call_id, req.device, "")
+        id = wire.message_id(req.call_id, req.device, "", self.hub)
         said = [(METHOD, req.method), (TARGET, req.target), (DEADLINE, str(deadline))]
         if req.query:
             said.append((QUERY, "&".join(f"{name}={value}" if value else name for name, value in req.query)))

@@ -30,12 +30,13 @@ class Place:
 
 
 def place_of(settings: BrokerSettings, ctx: AdapterContext) -> Place:
-    """The broker of the settings. Raises ValueError for a file or a secret that is not there."""
+    """The broker of the settings. Raises ValueError for a file or a secret that is not there, and for a key that would
+    have to be asked for its pass phrase: nobody is there to type it."""
     host, port = settings.place
     try:
         tls = ssl.create_default_context(cafile=settings.ca or None) if settings.tls else None
         if tls is not None and settings.certificate:
-            tls.load_cert_chain(settings.certificate, settings.key)
+            tls.load_cert_chain(settings.certificate, settings.key, _no_phrase)
     except OSError as error:
         raise ValueError(f"ca, certificate or key cannot be used: {error}") from None
     return Place(
@@ -43,6 +44,10 @@ def place_of(settings: BrokerSettings, ctx: AdapterContext) -> Place:
         settings.connect_time.total_seconds(), settings.reconnect_most.total_seconds(),
         max(settings.max_message, settings.max_payload * 2) + ROOM,
     )  # fmt: skip
+
+
+def _no_phrase() -> str:
+    raise ValueError("key: the file is encrypted; the hub takes one without a pass phrase")
 
 
 def _secret(ctx: AdapterContext, text: str) -> str:

@@ -21,6 +21,7 @@ _NOT_HERE = (
         "attribute/update", "attribute/query", "attribute/delete", "tag/update", "tag/query", "tag/delete",
         "tsltemplate/get", "topo/add", "topo/get", "topo/delete", "device/register",
     )),
+    *(f"/sys/+/+/ota/device/{what}" for what in ("inform", "progress", "request", "getversion")),
     *(f"/ext/session/+/+/combine/{what}" for what in ("login", "login/batch", "logout")),
 )  # fmt: skip
 FILTERS = (*(f"/sys/+/+/{post}" for post in sorted(topics.POSTS)), "/sys/+/+/thing/event/+/post",

@@ -40,7 +40,6 @@ _CANNOT: dict[int | str, str] = {
     22: "observed is what rules name; tests/wires/test_broker_telemetry.py",
     24: "as 22",
     25: "the broker acknowledges to the device; tests/wires/test_broker_telemetry.py looks behind it",
-    27: "the broker keeps what is too large from the hub (MQTT 5)",
     28: "as 22; reconnecting: tests/wires/test_broker_link.py",
     31: "its devices do not sign off for good",
     32: "an observation begins without a value; each method: tests/wires/test_broker_calls.py",
@@ -156,6 +155,29 @@ class Rig:
 
     async def restore(self) -> None:
         """Devices may come back."""
+
+    async def oversized(self, double: DeviceDouble) -> None:
+        """A device says more than is taken, wherever the hub listens to it; returns when that is refused. What is still
+        larger, a broker of MQTT 5 keeps from the hub."""
+        before = self.adapter.health()["ignored"]
+        topics = self._heard_of(double.address)
+        for topic in topics:
+            double.publish(topic, b" " * (self.settings.max_message + 1), 1)
+        async with asyncio.timeout(PATIENCE):
+            while self.adapter.health()["ignored"] < before + len(topics):
+                await double.flushed()
+
+    def _heard_of(self, device: str) -> list[str]:
+        topics = [f"{self.space}/{device}/status"]
+        if self.settings.telemetry:
+            topics.append(f"{self.space}/{device}/tells/a")
+        if self.settings.speak == "mqtt5":
+            topics.append(f"hubs/hub-{self.space}/replies")
+        elif self.settings.template is not None:
+            topics.append(self.settings.template.reply.fill(device=device))
+        else:
+            topics += [f"/sys/{device}/thing/{what}" for what in ("service/x_reply", "measurepoint/post")]
+        return topics
 
     def garbage(self, seed: random.Random) -> tuple[bytes, bool]:
         """A topic that the hub listens to, and something that nearly belongs there or nothing at all."""

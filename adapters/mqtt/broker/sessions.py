@@ -1,8 +1,8 @@
 """Sessions of EnOS devices at a plain broker, prepared for them: their SDK listens to nothing by itself.
 
-The hub comes once under the device's client id, listens to each command topic by its exact name, and leaves; the broker
+The hub comes under the device's client id, listens to each command topic by its exact name, and leaves; the broker
 keeps that for the device, which has to come with clean session off. A device that is there now is sent away by this,
-and comes back.
+and comes back: so it is done once, and again only where the broker may have forgotten it or there is more to listen to.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import replace
 from gmqtt.mqtt.handler import MQTTConnectError
 
 from adapters.mqtt import topics
+from adapters.mqtt.broker.bell import Bell
 from adapters.mqtt.broker.filter import Filter
 from adapters.mqtt.broker.link import Link
 from adapters.mqtt.broker.place import Place
@@ -29,23 +30,38 @@ class Sessions:
 
     def __init__(self, clients: Mapping[str, str]) -> None:
         self._clients = clients
+        self._prepared: dict[str, list[str]] = {}  # for which services
+        self._news: Bell | None = None
         self.missing = set(clients)
+
+    def met(self, resumed: bool) -> None:
+        """The hub is at the broker: if that has not kept the hub's own session, it may have forgotten all of them."""
+        if not resumed:
+            self.missing.update(self._clients)
+            if self._news is not None:
+                self._news.ring()
 
     async def run(
         self, place: Place, clock: Clock, ready: Callable[[], Awaitable[object]],
         services: Callable[[str], Mapping[str, object] | None],
     ) -> None:  # fmt: skip
-        """Prepare each once, whenever the broker is there; `services` are those that a device's product declares."""
-        while self.missing:
+        """Prepare what is missing, whenever the broker is there; `services` are those that a product declares, by a
+        device of it."""
+        news = self._news = Bell(clock)
+        while True:
             await ready()
             for address in sorted(self.missing):
+                wanted = sorted(services(address) or ())
                 try:
-                    await prepare(place, clock, self._clients[address], address, sorted(services(address) or ()))
+                    await prepare(place, clock, self._clients[address], address, wanted)
                     self.missing.discard(address)
+                    self._prepared[address] = wanted
                 except (OSError, MQTTConnectError) as error:
                     log.warning("the session of %s could not be prepared: %s", address, error)
-            if self.missing:
-                await clock.sleep_until(clock.monotonic() + PAUSE)
+            await news.rung(clock.monotonic() + PAUSE)
+            for address, those in self._prepared.items():
+                if set(services(address) or ()) - set(those):
+                    self.missing.add(address)
 
 
 def command_topics(address: str, services: Sequence[str]) -> list[str]:

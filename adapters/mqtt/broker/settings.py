@@ -13,7 +13,9 @@
     request = "devices/{device}/request"     # where mqtt5 devices listen
     replies = "hubs/{client}/replies"        # the hub's own topic, for answers of mqtt5 devices
     status = ""                  # where the hub says online and offline, retained, with a last will; "": nowhere
-    window = 4                   # calls that a device takes at a time
+    window = 4                   # calls that a device takes at a time; 16 with speak = "enos"
+    keeps_qos0 = true            # false: the broker keeps no QoS 0 for devices that are away, so that what changes
+                                 # something may go out with less than two seconds left
     total = 10000                # calls under way at all devices
     keep_alive = 60              # seconds
     connect_time = 10            # seconds for a connection to be ready
@@ -22,6 +24,8 @@
     max_message = 262144         # bytes of a message of a device
     pending = 1000               # messages of devices that wait for the disk; then reading pauses
     group = ""                   # hubs of one group share the telemetry
+    group_session = 60           # seconds for which the broker keeps this hub's share of it while the hub is away (only
+                                 # with a client_id and version 5)
     session = 3600               # seconds for which the broker keeps messages for a hub with a client_id that is away
     max_age = 0                  # seconds for which told values are fresh; 0: they are not kept for reads
 
@@ -63,6 +67,8 @@ from adapters.mqtt.broker.pattern import DEVICE, Pattern, covers, is_level, over
 from adapters.mqtt.broker.tables import Presence, Telemetry, Template
 
 SPEAK = ("mqtt5", "template", "enos")
+ENOS_WINDOW = 16
+"""Calls that an EnOS device takes at a time where nothing is said (decisions J3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,7 @@ class BrokerSettings:
     replies: str = "hubs/{client}/replies"
     status: str = ""
     window: int = 4
+    keeps_qos0: bool = True
     total: int = 10_000
     keep_alive: int = 60
     connect_time: timedelta = timedelta(seconds=10)
@@ -90,6 +97,7 @@ class BrokerSettings:
     max_message: int = 262_144
     pending: int = 1000
     group: str = ""
+    group_session: int = 60
     session: int = 3600
     max_age: int = 0
     presence: Presence = field(default_factory=Presence)
@@ -117,7 +125,7 @@ class BrokerSettings:
 _NUMBERS: Mapping[str, tuple[int, int]] = {
     "window": (1, 1000), "total": (1, 60_000), "keep_alive": (5, 65_535), "connect_time": (1, 300),
     "reconnect_most": (1, 3600), "max_payload": (0, 64 << 20), "max_message": (1024, 64 << 20), "pending": (1, 100_000),
-    "session": (0, 30 * 86_400), "max_age": (0, 1 << 30),
+    "session": (0, 30 * 86_400), "group_session": (0, 30 * 86_400), "max_age": (0, 1 << 30),
 }  # fmt: skip
 _LEVELS = ("client_id", "group")
 _TABLES = ("presence", "template", "telemetry", "sessions")
@@ -130,7 +138,7 @@ def read(settings: Mapping[str, Any]) -> BrokerSettings:
     if speak not in SPEAK:
         raise ValueError(f"speak: is one of {', '.join(SPEAK)}")
     levels = 2 if speak == "enos" else 1
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {"window": ENOS_WINDOW} if speak == "enos" else {}
     for key, value in settings.items():
         if key not in known:
             raise ValueError(f"{key}: no such setting; there are {', '.join(sorted(known))}")
@@ -139,6 +147,10 @@ def read(settings: Mapping[str, Any]) -> BrokerSettings:
         elif key == "version":
             if value not in (4, 5) or isinstance(value, bool):
                 raise ValueError("version: is 4 (MQTT 3.1.1) or 5")
+            values[key] = value
+        elif key == "keeps_qos0":
+            if not isinstance(value, bool):
+                raise ValueError("keeps_qos0: is true or false")
             values[key] = value
         elif key == "request":
             values[key] = tables.pattern(key, value, levels, {DEVICE}, {DEVICE})

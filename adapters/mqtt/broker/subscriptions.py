@@ -26,6 +26,10 @@ MOST_WRITTEN, MOST_READ = 16 * 1024, 1000
 REFUSED = 128
 
 
+class NotLet(ConnectionError):
+    """The broker answered that the hub may not listen there."""
+
+
 class Subscriptions:
     """`filters` are listened to always; `adopts` tells of a filter that calls may need again."""
 
@@ -63,13 +67,13 @@ class Subscriptions:
             answer.set_result(answers)
 
     async def listen(self, client: Client, filters: Sequence[Filter]) -> None:
-        """Listen to these. Raises ConnectionError, also where the broker refuses; OverflowError."""
+        """Listen to these. Raises ConnectionError, NotLet where the broker refuses; OverflowError."""
         for portion in _portions(filters):
             wanted = [(one.topic, one.qos, self._five and not one.own) for one in portion]
             answers = await self._answer(client.listen(wanted))
             refused = [one.topic for one, answer in zip(portion, answers, strict=False) if answer >= REFUSED]
             if refused:
-                raise ConnectionError(f"the broker does not let the hub listen to {', '.join(refused)}")
+                raise NotLet(f"the broker does not let the hub listen to {', '.join(refused)}")
 
     async def leave(self, client: Client, topics: Sequence[str]) -> None:
         """Listen to these no more. Raises ConnectionError, OverflowError."""

@@ -20,12 +20,13 @@ METHODS = frozenset({"GET", "PUT", "POST", "DELETE", "PATCH", "FETCH", "IPATCH",
 
 
 class Templates:
-    """One template for all devices."""
+    """One template for all devices. `hub` is the hub's lasting name if it has one: others hear the same answers."""
 
     methods = METHODS
     idempotent = frozenset({"GET", "PUT", "DELETE"})
 
-    def __init__(self, template: Template) -> None:
+    def __init__(self, template: Template, hub: str) -> None:
+        self.hub = hub
         self._template = template
 
     def filters(self) -> Sequence[Filter]:
@@ -39,7 +40,7 @@ class Templates:
     def sending(self, req: DeviceRequest, deadline: int) -> Sending:
         """The request in the template's words."""
         template = self._template
-        id = wire.message_id(req.call_id, req.device, "")
+        id = wire.message_id(req.call_id, req.device, "", self.hub)
         target = req.target.strip("/")
         if req.query or any(mark in target for mark in "+#"):
             raise BadRequest("a target has no query, plus or number sign here", delivery=Delivery.NOT_SENT)

@@ -38,8 +38,10 @@ class Answer:
 
 
 class Way(Protocol):
-    """A way of speaking. Pure: what it says goes out over a link that it does not know."""
+    """A way of speaking. Pure: what it says goes out over a link that it does not know. `hub` is in the digest of its
+    ids, so that an answer to a call of another hub is known for one, also after a restart."""
 
+    hub: str
     methods: frozenset[str]
     idempotent: frozenset[str]
 

@@ -22,7 +22,7 @@ from adapters.mqtt.topics import Name
 from adapters.mqtt.wire import Command
 from hub.model.device import Presence
 from hub.model.errors import HubError, StorageFailed, UnknownDevice
-from hub.ports.abilities import Remembers
+from hub.ports.abilities import FindsDevices, Remembers
 from hub.ports.adapter import (
     API_VERSION,
     AdapterContext,
@@ -80,7 +80,7 @@ class MqttAdapter:
     # -- life -----------------------------------------------------------------------------------
 
     async def start(self, ctx: AdapterContext) -> None:
-        """Let devices in. Raises OSError where a port cannot be had."""
+        """Let devices in. Raises CannotListen where a port cannot be had."""
         if self._ctx is not None:
             return
         self._kept = dict(ctx.memories()) if isinstance(ctx, Remembers) else {}
@@ -107,7 +107,7 @@ class MqttAdapter:
         """The stay of an admitted device; one that is only told its secret has no place here yet."""
         assert self._ctx is not None and self._inbound is not None
         own = None if admission.grant is not None else self._registration(admission.address, name)
-        return Session(connection, own, self._ctx, self._settings.window, self._inbound.request)
+        return Session(connection, own, self._ctx, self._settings, self._inbound.request, self._behind)
 
     def _registration(self, address: str, name: Name) -> Registration:
         known = self._registrations.get(address)
@@ -128,7 +128,7 @@ class MqttAdapter:
             raise Gone
         registration = self._registration(admission.address, name)
         older, registration.session = registration.session, session
-        session.routes[name] = registration
+        session.enter(name, registration)
         if older is not None and older is not session:
             if older.own is registration:
                 older.connection.abort("replaced by a newer connection")
@@ -191,6 +191,19 @@ class MqttAdapter:
         if session is not None:
             session.dismiss(registration)
 
+    def order(self, identity: str, verb: str) -> None:
+        """Tell the gateway of a sub-device what became of it; of a deleted one it knows nothing then."""
+        product, _, key = identity.partition("/")
+        name, ctx = (product, key), self._ctx
+        gateway = self.gateway_of(name)
+        if gateway is None or ctx is None or self._inbound is None:
+            return
+        if gateway.session is not None and not gateway.session.ended and gateway.session.welcomed:
+            gateway.session.order(gateway.name, verb, name)
+        if verb == "delete":
+            del self._gateways[name]
+            ctx.spawn(self._inbound.bereave(gateway, name), name="topology")
+
     def _drop(self, registration: Registration) -> Session | None:
         """Nothing is known of the device any more; returns where it was."""
         session, registration.session = registration.session, None
@@ -217,6 +230,19 @@ class MqttAdapter:
         """The gateway in whose topology a device is."""
         address = self._gateways.get(name)
         return None if address is None else self._registration(address, self._name_of(address))
+
+    def _behind(self, session: Session, name: Name) -> Registration | None:
+        """A sub-device that is in the topology of the gateway, and nowhere now."""
+        gateway, ctx = session.own, self._ctx
+        if gateway is None or self._gateways.get(name) != gateway.address or not isinstance(ctx, FindsDevices):
+            return None
+        address = ctx.address_of("/".join(name))
+        if address is None:
+            return None
+        known = self._registrations.get(address)
+        if known is not None and known.session is not None and not known.session.ended:
+            return None
+        return self._registration(address, name)
 
     def _name_of(self, address: str) -> Name:
         known = self._registrations.get(address)

@@ -1,4 +1,4 @@
-"""MQTT 3.1.1 in bytes and back, pure: what a device end needs of it (QoS 0 and 1, no retained state, no QoS 2).
+"""MQTT 3.1.1 in bytes and back, pure: the packets of `packet.py`.
 
 The decoder is incremental and judges a packet's size by its header, so that nothing oversized is ever kept.
 """
@@ -7,117 +7,56 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-LEVEL = 4
+from adapters.mqtt.listener.body import Body, Malformed
+from adapters.mqtt.listener.packet import (
+    ACCEPTED,
+    BAD_CLIENT_ID,
+    BAD_CREDENTIALS,
+    BAD_LEVEL,
+    CONNACK,
+    CONNECT,
+    DISCONNECT,
+    LEVEL,
+    NOT_AUTHORIZED,
+    PINGREQ,
+    PINGRESP,
+    PUBACK,
+    PUBLISH,
+    REFUSED_FILTER,
+    SUBACK,
+    SUBSCRIBE,
+    UNAVAILABLE,
+    UNSUBACK,
+    UNSUBSCRIBE,
+    ConnAck,
+    Connect,
+    Disconnect,
+    Packet,
+    PingReq,
+    PingResp,
+    PubAck,
+    Publish,
+    SubAck,
+    Subscribe,
+    UnsubAck,
+    Unsubscribe,
+)
 
-CONNECT, CONNACK, PUBLISH, PUBACK = 1, 2, 3, 4
-SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK = 8, 9, 10, 11
-PINGREQ, PINGRESP, DISCONNECT = 12, 13, 14
-
-ACCEPTED, BAD_LEVEL, BAD_CLIENT_ID, UNAVAILABLE, BAD_CREDENTIALS, NOT_AUTHORIZED = range(6)
-REFUSED_FILTER = 0x80
+__all__ = [
+    "ACCEPTED", "BAD_CLIENT_ID", "BAD_CREDENTIALS", "BAD_LEVEL", "CONNACK", "CONNECT", "ConnAck", "Connect",
+    "DISCONNECT", "Decoder", "Disconnect", "LEVEL", "Malformed", "NOT_AUTHORIZED", "PINGREQ", "PINGRESP",
+    "PUBACK", "PUBLISH", "Packet", "PingReq", "PingResp", "PubAck", "Publish", "REFUSED_FILTER", "SUBACK",
+    "SUBSCRIBE", "SubAck", "Subscribe", "TooBig", "UNAVAILABLE", "UNSUBACK", "UNSUBSCRIBE", "UnsubAck",
+    "Unsubscribe", "encode",
+]
 
 # The fixed header's flags that each type must have; PUBLISH has its own.
 _FLAGS = {SUBSCRIBE: 2, UNSUBSCRIBE: 2}
 
 
-class Malformed(Exception):
-    """These bytes are no MQTT 3.1.1 as this end speaks it; the connection has to end."""
-
-
 class TooBig(Malformed):
     """A packet is announced that is larger than the limit."""
-
-
-@dataclass(frozen=True, slots=True)
-class Connect:
-    """A client introduces itself. Of another protocol level only `level` is known. Durations are seconds."""
-
-    client_id: str = ""
-    username: str | None = None
-    password: bytes | None = None
-    keep_alive: int = 60
-    clean: bool = True
-    level: int = LEVEL
-
-
-@dataclass(frozen=True, slots=True)
-class ConnAck:
-    """The answer to CONNECT."""
-
-    code: int
-    present: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Publish:
-    """A message. `packet_id` is 0 with QoS 0."""
-
-    topic: str
-    payload: bytes
-    qos: int = 0
-    packet_id: int = 0
-    dup: bool = False
-    retain: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class PubAck:
-    """The receiver holds a message of QoS 1."""
-
-    packet_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class Subscribe:
-    """Filters with the QoS asked for."""
-
-    packet_id: int
-    filters: tuple[tuple[str, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SubAck:
-    """What was granted, in the order of the filters."""
-
-    packet_id: int
-    codes: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Unsubscribe:
-    """Filters that are wanted no longer."""
-
-    packet_id: int
-    filters: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class UnsubAck:
-    """The answer to UNSUBSCRIBE."""
-
-    packet_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class PingReq:
-    """A sign of life."""
-
-
-@dataclass(frozen=True, slots=True)
-class PingResp:
-    """Its answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Disconnect:
-    """A polite end."""
-
-
-Packet = (
-    Connect | ConnAck | Publish | PubAck | Subscribe | SubAck | Unsubscribe | UnsubAck | PingReq | PingResp | Disconnect
-)
 
 
 # -- out ----------------------------------------------------------------------------------------
@@ -240,7 +179,7 @@ def _packet(head: int, body: bytes) -> Packet:
         return _publish(flags, body)
     if flags != _FLAGS.get(kind, 0):
         raise Malformed("reserved flags are set")
-    reader = _Reader(body)
+    reader = Body(body)
     packet: Packet
     match kind:
         case 1:
@@ -287,7 +226,7 @@ def _publish(flags: int, body: bytes) -> Publish:
     qos = flags >> 1 & 3
     if qos > 1 or (qos == 0 and flags & 8):
         raise Malformed("QoS 0 and 1 are offered")
-    reader = _Reader(body)
+    reader = Body(body)
     topic = reader.text()
     if not topic or "+" in topic or "#" in topic:
         raise Malformed("a topic name has no wildcards and is not empty")
@@ -295,7 +234,7 @@ def _publish(flags: int, body: bytes) -> Publish:
     return Publish(topic, reader.rest(), qos, number, bool(flags & 8), bool(flags & 1))
 
 
-def _connected(reader: _Reader) -> Connect:
+def _connected(reader: Body) -> Connect:
     name, level = reader.text(), reader.byte()
     if name != "MQTT" or level != LEVEL:
         if name in ("MQTT", "MQIsdp"):
@@ -313,54 +252,3 @@ def _connected(reader: _Reader) -> Connect:
     password = reader.data() if flags & 0x40 else None
     reader.end()
     return Connect(client_id, username, password, keep_alive, bool(flags & 2))
-
-
-class _Reader:
-    """A body, read from front to back."""
-
-    __slots__ = ("_at", "_body")
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-        self._at = 0
-
-    @property
-    def left(self) -> int:
-        return len(self._body) - self._at
-
-    def take(self, count: int) -> bytes:
-        if count > self.left:
-            raise Malformed("a packet ends in the middle")
-        self._at += count
-        return self._body[self._at - count : self._at]
-
-    def byte(self) -> int:
-        return self.take(1)[0]
-
-    def number(self) -> int:
-        return int.from_bytes(self.take(2), "big")
-
-    def packet_id(self) -> int:
-        number = self.number()
-        if number == 0:
-            raise Malformed("a packet id is not 0")
-        return number
-
-    def data(self) -> bytes:
-        return self.take(self.number())
-
-    def text(self) -> str:
-        try:
-            text = self.data().decode()
-        except UnicodeDecodeError:
-            raise Malformed("a text is no UTF-8") from None
-        if "\0" in text:
-            raise Malformed("a text holds U+0000")
-        return text
-
-    def rest(self) -> bytes:
-        return self.take(self.left)
-
-    def end(self) -> None:
-        if self.left:
-            raise Malformed("a packet is longer than what it says")

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 ROOM = 64
 FIRST_PACKET = 4096
+HEAD_MOST = 2 + 65_535 + 2
+"""Bytes of a topic and of a packet id: what a message has beside its payload."""
 EARLY_MOST = 64 * 1024
 OUT_MOST = 4 << 20
 STUCK = 30.0
@@ -99,7 +101,7 @@ class Connection(asyncio.Protocol):
                 self._packets.append(packet)
                 if isinstance(packet, Connect):
                     # What follows it may be large, and may come before its answer.
-                    self._decoder.limit = self._door.settings.max_packet
+                    self._decoder.limit = self._door.settings.max_packet + HEAD_MOST
         except Malformed as fault:
             self._fault = str(fault)
         self._heard = self._ctx.clock.monotonic()

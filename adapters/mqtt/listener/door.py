@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import hashlib
 import logging
+import os
 import ssl
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -16,10 +19,11 @@ from adapters.mqtt.listener import codec
 from adapters.mqtt.listener.activations import Activations
 from adapters.mqtt.listener.codec import Connect
 from adapters.mqtt.listener.connection import Connection
+from adapters.mqtt.listener.handshake import Handshake
 from adapters.mqtt.listener.registration import Gone
 from adapters.mqtt.listener.settings import MqttSettings
 from adapters.mqtt.topics import Name
-from hub.model.errors import HubError, TooMany, UnknownDevice
+from hub.model.errors import CannotListen, HubError, TooMany, UnknownDevice
 from hub.ports.abilities import WatchesKeys
 from hub.ports.adapter import AdapterContext, Admission
 
@@ -41,7 +45,7 @@ class Door:
 
     def __init__(self, adapter: MqttAdapter, settings: MqttSettings) -> None:
         self.settings = settings
-        self.connections: set[Connection] = set()
+        self.connections: set[Connection | Handshake] = set()
         self.refused = 0
         self.ports: dict[str, int] = {}
         self._adapter = adapter
@@ -56,42 +60,47 @@ class Door:
         return len(self.connections) >= self.settings.connections
 
     async def open(self, ctx: AdapterContext) -> None:
-        """Listen. Raises OSError for a port that is taken or a certificate that cannot be read."""
+        """Listen. Raises CannotListen for a port that cannot be had and for a certificate that cannot be read."""
         self._ctx = ctx
         loop = asyncio.get_running_loop()
         tls: ssl.SSLContext | None = None
         if self.settings.tls_port >= 0:
             tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             tls.minimum_version = ssl.TLSVersion.TLSv1_2
-            tls.load_cert_chain(self.settings.certificate, self.settings.key)
-        wanted: list[tuple[str, int, dict[str, Any]]] = []
+            try:
+                tls.load_cert_chain(self.settings.certificate, self.settings.key)
+            except OSError as error:
+                raise self._deaf("mqtts", self.settings.tls_port, f"certificate: {error.strerror or error}") from error
+        wanted: list[tuple[str, int, Callable[[], asyncio.Protocol]]] = []
         if self.settings.port >= 0:
-            wanted.append(("mqtt", self.settings.port, {}))
+            wanted.append(("mqtt", self.settings.port, lambda: Connection(self, ctx)))
         if tls is not None:
-            patience = self.settings.connect_time.total_seconds()
-            wanted.append(("mqtts", self.settings.tls_port, {"ssl": tls, "ssl_handshake_timeout": patience}))
+            wanted.append(("mqtts", self.settings.tls_port, functools.partial(Handshake, self, ctx, tls)))
         try:
-            for name, port, more in wanted:
-                server = await self._listen(loop, port, ctx, more)
+            for name, port, guest in wanted:
+                server = await self._listen(loop, name, port, guest)
                 self._servers.append(server)
                 self.ports[name] = server.sockets[0].getsockname()[1]
-        except OSError:
+        except CannotListen:
             self._unlisten()
             raise
 
     async def _listen(
-        self, loop: asyncio.AbstractEventLoop, port: int, ctx: AdapterContext, more: dict[str, Any]
+        self, loop: asyncio.AbstractEventLoop, name: str, port: int, guest: Callable[[], asyncio.Protocol]
     ) -> asyncio.Server:
         last = port + MOVES if self.settings.move and port else port
         while True:
             try:
-                return await loop.create_server(
-                    lambda: Connection(self, ctx), self.settings.host, port, backlog=BACKLOG, **more
-                )
+                return await loop.create_server(guest, self.settings.host, port, backlog=BACKLOG)
             except OSError as error:
                 if error.errno != errno.EADDRINUSE or port >= min(last, 65535):
-                    raise
+                    # The loop's own words for it name the place once more.
+                    why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+                    raise self._deaf(name, port, why) from error
                 port += 1
+
+    def _deaf(self, name: str, port: int, why: str | None) -> CannotListen:
+        return CannotListen(f"cannot listen on {self.settings.host} port {port} ({name}): {why}")
 
     async def close(self, grace: float) -> None:
         """Send everybody away and wait until what they told is dealt with, at most for `grace`."""
@@ -123,7 +132,7 @@ class Door:
 
     # -- connections ----------------------------------------------------------------------------
 
-    def opened(self, connection: Connection) -> bool:
+    def opened(self, connection: Connection | Handshake) -> bool:
         """Count a connection in; False when there is no room for it."""
         if self._ctx is None or self.full:
             self.refused += 1
@@ -142,8 +151,8 @@ class Door:
         else:
             self._adapter.abandon(session)
 
-    def gone(self, connection: Connection) -> None:
-        """A connection is over."""
+    def gone(self, connection: Connection | Handshake) -> None:
+        """A connection is over, or a handshake: then its connection follows."""
         self.connections.discard(connection)
         if not self.connections:
             self._nobody.set()

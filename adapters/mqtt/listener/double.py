@@ -33,10 +33,13 @@ PATIENCE = 5.0
 PRODUCT = "pkRig"
 
 
-def signature(client_id: str, device: str, product: str, timestamp: str, secret: str) -> str:
+def signature(
+    client_id: str, device: str, product: str, timestamp: str, secret: str, algorithm: str = "sha256"
+) -> str:
     """What a device signs with, as the vendor's SDK computes it."""
     text = f"clientId{client_id}deviceKey{device}productKey{product}timestamp{timestamp}{secret}"
-    return hashlib.sha256(text.encode()).hexdigest()
+    digest = hashlib.new(algorithm, text.encode()).hexdigest()
+    return digest.upper() if algorithm == "sha1" else digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,8 @@ class DeviceDouble:
 
     def __init__(
         self, host: str, port: int, identity: str, *, product: str = PRODUCT, key: str | None = None,
-        secret: str = "", mode: int = 2, tls: ssl.SSLContext | None = None, keep_alive: int = 60,
+        secret: str = "", mode: int = 2, algorithm: str = "sha256", tls: ssl.SSLContext | None = None,
+        keep_alive: int = 60,
     ) -> None:
         self.identity = identity
         self.product = product
@@ -94,6 +98,7 @@ class DeviceDouble:
         self._key = key
         self._secret = secret
         self._mode = mode
+        self._algorithm = algorithm
         self._keep_alive = keep_alive
         self._answers = True
         self._asked: asyncio.Queue[Asked] = asyncio.Queue()
@@ -115,8 +120,9 @@ class DeviceDouble:
     def hello(self) -> Connect:
         """How it introduces itself."""
         timestamp = f"17000000{self.life:05}.25"
-        client_id = f"{self.identity}|securemode={self._mode}, signmethod=hmacsha256,timestamp={timestamp}|"
-        signed = signature(self.identity, self.identity, self.product, timestamp, self._secret)
+        method = f"hmac{self._algorithm}"
+        client_id = f"{self.identity}|securemode={self._mode}, signmethod={method},timestamp={timestamp}|"
+        signed = signature(self.identity, self.identity, self.product, timestamp, self._secret, self._algorithm)
         password = (self._key or signed).encode()
         return Connect(client_id, f"{self.identity}&{self.product}", password, self._keep_alive)
 

@@ -82,6 +82,11 @@ class Gateway:
             session.forget(registration, "the device left the topology")
         await self._roster.left(session, gone)
 
+    async def bereave(self, gateway: Registration, name: Name) -> None:
+        """A sub-device is no device of the hub any more: its place is nobody's. Raises StorageFailed."""
+        async with self._changing:
+            await self._change(gateway, lambda subs: subs - {name})
+
     async def _change(self, gateway: Registration, change: Callable[[frozenset[Name]], frozenset[Name]]) -> None:
         try:
             await self._keep(
@@ -108,7 +113,7 @@ class Gateway:
             return wire.PARAMETER, "a device is named and signs"
         if sign.device == gateway.name:
             return wire.OWN_LOGIN, "a gateway is no sub-device of its own"
-        if sign.device not in gateway.facts.subs:
+        if self._roster.gateway_of(sign.device) is not gateway:
             return wire.NOT_OF_GATEWAY, "the device is not in the topology"
         if session.ended:
             return GONE

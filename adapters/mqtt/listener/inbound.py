@@ -6,7 +6,9 @@ of the vendor's SDK wait half a minute for an answer.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -16,7 +18,7 @@ from adapters.mqtt.listener.codec import Publish
 from adapters.mqtt.listener.gateway import Gateway
 from adapters.mqtt.listener.registration import NOTHING, Facts, Registration
 from adapters.mqtt.listener.settings import MqttSettings
-from adapters.mqtt.topics import Topic
+from adapters.mqtt.topics import Name, Topic
 from hub.model.errors import UnknownDevice
 from hub.ports.abilities import Remembers
 from hub.ports.adapter import AdapterContext, DeviceEvent, EventKind
@@ -58,10 +60,13 @@ class Inbound:
     async def request(self, session: Session, registration: Registration, topic: Topic, message: Publish) -> None:
         """One request; answered and acknowledged at its end. Raises StorageFailed, and then it is neither."""
         raw = topic.purpose == topics.UP_RAW and not topic.session
-        body = None if raw else wire.object_of(message.payload)
+        large = len(message.payload) > self._settings.max_packet
+        body = None if raw or large else wire.object_of(message.payload)
         id = (wire.id_of(message.payload) or "") if body is None else body.get("id", "")
         unknown: Registration | None = None
         try:
+            if large:
+                raise Refused(wire.TOO_LARGE, f"a message has at most {self._settings.max_packet} bytes")
             if raw:
                 await self._tell(registration, [(RAW, message.payload, "application/octet-stream")])
                 said = b""
@@ -78,6 +83,11 @@ class Inbound:
         if unknown is not None:
             session.dismiss(unknown)
 
+    async def bereave(self, gateway: Registration, name: Name) -> None:
+        """A sub-device is no device of the hub any more: its gateway's topology forgets it. Raises StorageFailed."""
+        with contextlib.suppress(Unknown):  # nothing is kept of the gateway either
+            await self._gateway.bereave(gateway, name)
+
     async def _dealt(
         self, session: Session, registration: Registration, topic: Topic, body: Mapping[str, Any]
     ) -> Any:
@@ -87,9 +97,11 @@ class Inbound:
             if registration is session.own and purpose in self._gateway.session_purposes:
                 return _unless_refused(await self._gateway.session_request(session, registration, purpose, params))
         elif purpose in topics.POSTS:
-            return await self._posted(session, registration, params)
+            past = purpose.startswith(topics.RESUME)
+            return await self._posted(session, registration, params, past)
         elif event is not None:
-            await self._tell(registration, [(f"/event/{event}", orjson.dumps(_member(params, "events")), wire.JSON)])
+            value = (f"/event/{event}", orjson.dumps(_member(params, "events")), wire.JSON)
+            await self._tell(registration, [value], wire.time_of(params))
             return None
         elif purpose.startswith(("thing/attribute/", "thing/tag/")):
             return await self._facts(registration, purpose, params)
@@ -101,9 +113,9 @@ class Inbound:
 
     # -- posts ----------------------------------------------------------------------------------
 
-    async def _posted(self, session: Session, registration: Registration, params: Any) -> None:
+    async def _posted(self, session: Session, registration: Registration, params: Any, past: bool) -> None:
         """The points of one post; a batch may hold posts of the sub-devices behind this connection."""
-        parts: list[tuple[Registration, list[Value]]] = []
+        parts: list[tuple[Registration, list[Value], datetime | None]] = []
         for part in params if isinstance(params, list) else [params]:
             if not isinstance(part, dict):
                 raise Refused(wire.PARAMETER, "params are objects")
@@ -117,20 +129,30 @@ class Inbound:
             if not isinstance(points, dict) or not all(topics.is_service(point) for point in points):
                 raise Refused(wire.PARAMETER, "measurepoints are an object of points")
             values = [(f"/measurepoint/{point}", orjson.dumps(value), wire.JSON) for point, value in points.items()]
-            parts.append((of, values))
-        if sum(len(values) for _, values in parts) > MOST_POINTS:
+            parts.append((of, values, wire.time_of(part)))
+        if sum(len(values) for _, values, _ in parts) > MOST_POINTS:
             raise Refused(wire.PARAMETER, f"at most {MOST_POINTS} points in a post")
-        for of, values in parts:
-            await self._tell(of, values)
+        for of, values, said in parts:
+            await self._tell(of, values, said, past)
 
-    async def _tell(self, registration: Registration, values: list[Value]) -> None:
-        """Hand values to the hub, those of one post together."""
+    def _age(self, said: datetime | None) -> int | None:
+        """For how many seconds a value may be told again; none for one that was true too long ago."""
+        old = timedelta(0) if said is None else max(self._ctx.clock.now() - said, timedelta(0))
+        return max(0, int(self._settings.max_age - old.total_seconds())) or None
+
+    async def _tell(
+        self, registration: Registration, values: list[Value], said: datetime | None = None, past: bool = False
+    ) -> None:
+        """Hand values to the hub, those of one post together; `said` is the time that the device gave them."""
         if not values:
             return
-        age = self._settings.max_age or None
         now = self._ctx.clock.monotonic()
         observed = any(path in registration.observations for path, _, _ in values)
-        attrs: dict[str, Any] = {"observed": observed, "max_age": age}
+        attrs: dict[str, Any] = {"observed": observed, "max_age": None if past else self._age(said)}
+        if said is not None:
+            attrs["time"] = said
+        if past:
+            attrs["past"] = True
         if len(values) == 1:
             target, payload, content_type = values[0]
             event = DeviceEvent(

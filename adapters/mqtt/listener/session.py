@@ -18,6 +18,7 @@ from adapters.mqtt.listener import codec
 from adapters.mqtt.listener.codec import Publish
 from adapters.mqtt.listener.connection import Connection
 from adapters.mqtt.listener.registration import Registration
+from adapters.mqtt.listener.settings import MqttSettings
 from adapters.mqtt.topics import Name, Topic
 from adapters.mqtt.wire import Command
 from hub.ports.adapter import (
@@ -33,14 +34,17 @@ from hub.ports.adapter import (
 )
 
 Request = Callable[["Session", Registration, Topic, Publish], Awaitable[None]]
+Behind = Callable[["Session", Name], Registration | None]
+"""A device that a gateway may bring an answer of before it has logged it in again."""
 
 
 class _Waiting:
     """A command without an answer yet."""
 
-    __slots__ = ("answer", "command", "message", "registration", "sent")
+    __slots__ = ("answer", "command", "id", "message", "registration", "sent")
 
-    def __init__(self, registration: Registration, command: Command) -> None:
+    def __init__(self, id: str, registration: Registration, command: Command) -> None:
+        self.id = id
         self.registration = registration
         self.command = command
         self.answer: asyncio.Future[DeviceResponse] = asyncio.get_running_loop().create_future()
@@ -54,11 +58,12 @@ class Session:
     Until `welcome` commands wait: nothing may go out before the CONNACK.
     """
 
-    __slots__ = ("_ctx", "_early", "_request", "_waiting", "_window", "connection", "ended", "ignored", "own", "routes",
-                 "unwatch", "welcomed")  # fmt: skip
+    __slots__ = ("_behind", "_ctx", "_early", "_most", "_request", "_waiting", "_window", "connection", "ended",
+                 "ignored", "own", "routes", "unwatch", "welcomed")  # fmt: skip
 
     def __init__(
-        self, connection: Connection, own: Registration | None, ctx: AdapterContext, window: int, request: Request
+        self, connection: Connection, own: Registration | None, ctx: AdapterContext, settings: MqttSettings,
+        request: Request, behind: Behind,
     ) -> None:
         self.connection = connection
         self.own = own
@@ -68,8 +73,10 @@ class Session:
         self.ignored = 0
         self.unwatch: Callable[[], None] = _nothing
         self._ctx = ctx
-        self._window = window
+        self._window = settings.window
+        self._most = settings.max_packet
         self._request = request
+        self._behind = behind
         self._waiting: dict[str, _Waiting] = {}
         self._early: list[tuple[_Waiting, bytes]] = []
 
@@ -95,10 +102,19 @@ class Session:
         for waiting in list(self._waiting.values()):
             self._fail(waiting, why)
 
+    def enter(self, name: Name, registration: Registration) -> None:
+        """A device is behind this connection from now on, by this name only."""
+        self._unroute(registration)
+        self.routes[name] = registration
+
+    def _unroute(self, registration: Registration) -> None:
+        # By what it is and not by its name, which another connection may have changed meanwhile.
+        for name in [name for name, known in self.routes.items() if known is registration]:
+            del self.routes[name]
+
     def forget(self, registration: Registration, why: str) -> None:
         """A sub-device is behind this connection no longer."""
-        if self.routes.get(registration.name) is registration:
-            del self.routes[registration.name]
+        self._unroute(registration)
         for waiting in [one for one in self._waiting.values() if one.registration is registration]:
             self._fail(waiting, why)
 
@@ -157,7 +173,7 @@ class Session:
         except TypeError as failure:
             raise BadRequest("the arguments cannot be written as JSON", delivery=Delivery.NOT_SENT) from failure
         data = codec.encode(Publish(topics.command(registration.name, command.purpose), body))
-        waiting = self._waiting[id] = _Waiting(registration, command)
+        waiting = self._waiting[id] = _Waiting(id, registration, command)
         timer = self._ctx.clock.call_at(deadline, _expire, waiting)
         try:
             if not self.welcomed:
@@ -189,12 +205,21 @@ class Session:
         """Publish something to a device, without an answer."""
         self.connection.send(codec.encode(Publish(topics.command(device, purpose, session=session), body)))
 
+    def order(self, gateway: Name, verb: str, sub: Name) -> None:
+        """Tell a gateway that a sub-device was enabled, disabled or deleted; what it answers is not waited for."""
+        purpose = f"combine/{verb}"
+        body = wire.request(secrets.token_hex(8), purpose, [{"productKey": sub[0], "deviceKey": sub[1]}])
+        self.tell(gateway, purpose, body, session=True)
+
     # -- in -------------------------------------------------------------------------------------
 
     def take(self, message: Publish) -> None:
         """A message of the device. QoS 1 is acknowledged once the hub holds what it says."""
         topic = topics.parse(message.topic)
         registration = None if topic is None else self.routes.get(topic.device)
+        if registration is None and topic is not None and topic.reply:
+            # Devices tell an answer again right after the welcome, before anybody has logged in again.
+            registration = self._behind(self, topic.device)
         if topic is None or registration is None:
             self.ignored += 1
             if topic is not None and not topic.reply:
@@ -223,19 +248,19 @@ class Session:
         self.answer(message, wire.answer(wire.id_of(message.payload) or "", wire.NOT_ALLOWED, "topic not allowed"))
 
     def _answered(self, registration: Registration, topic: Topic, message: Publish) -> None:
-        body = wire.object_of(message.payload)
+        body = wire.object_of(message.payload) if len(message.payload) <= self._most else None
         id = wire.id_of(message.payload) if body is None else body.get("id")
         waiting = self._waiting.get(id) if isinstance(id, str) else self._only(registration, topic, body)
         fits = waiting is not None and waiting.registration is registration and not waiting.answer.done()
         if waiting is not None and fits and waiting.command.purpose == topic.purpose:
-            response = wire.response(waiting.command, body)
+            response = wire.response(waiting.command, body, waiting.id)
             if isinstance(id, str):
                 registration.answers.begin(id)  # not before it is understood: it may come again
             waiting.message = message
             held = functools.partial(self._held, registration, id, message)
             waiting.answer.set_result(replace(response, held=held))
         elif isinstance(id, str) and wire.call_of(id, registration.address, topic.purpose) is not None:
-            self._tell_late(registration, id, wire.response(wire.asked(topic.purpose, body), body), message)
+            self._tell_late(registration, id, wire.response(wire.asked(topic.purpose, body), body, id), message)
         else:
             self.ignored += 1  # forged, meant for another device, or an answer to nothing
             self.acknowledge(message)

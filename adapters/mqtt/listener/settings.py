@@ -9,7 +9,7 @@
     window = 16                  # calls that a device takes at a time
     connect_time = 10            # seconds for a CONNECT after the connection
     keep_alive = 300             # seconds; the longest that a client may ask for, and what 0 means
-    max_packet = 524288          # bytes of one packet from a device
+    max_packet = 524288          # bytes of one message from a device, without its topic
     packets_per_second = 1000    # then reading pauses
     connections = 20000
     max_age = 0                  # seconds for which a posted value is fresh; 0: it is not kept for reads

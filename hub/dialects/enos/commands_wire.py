@@ -11,6 +11,7 @@ import orjson
 
 from hub.core.ending import completion
 from hub.delivery.control_reply import milliseconds, output_of
+from hub.delivery.request_members import is_plain
 from hub.dialects.enos import wire
 from hub.dialects.enos.commands_failure import ARGUMENT, fail
 from hub.model.call import CallSpec, CallState, Order
@@ -217,8 +218,8 @@ def text(query: Mapping[str, str], name: str, *, needed: bool = False) -> str | 
         if needed:
             raise fail(ARGUMENT, f"{name} is missing")
         return None
-    if len(value) > wire.MOST_ID or not value.isprintable():
-        raise fail(ARGUMENT, f"{name} has at most {wire.MOST_ID} printable characters")
+    if not is_plain(value, wire.MOST_ID):
+        raise fail(ARGUMENT, f"{name} has at most {wire.MOST_ID} characters, and no control characters")
     return value
 
 

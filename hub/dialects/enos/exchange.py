@@ -15,7 +15,7 @@ from starlette.requests import HTTPConnection, Request
 from hub.core.control_channels import ControlChannels
 from hub.core.hub import Hub
 from hub.core.organisations import Organisation, Organisations, principal_of
-from hub.delivery.request import header, header_values, request_body, request_key, request_pairs, socket_key
+from hub.delivery.request import has_header, header, header_values, request_body, request_key, request_pairs, socket_key
 from hub.delivery.request_data import Loose, decode_json, decode_loose
 from hub.dialects.enos.failure import Failure
 from hub.dialects.enos.sign_in import Tokens
@@ -109,11 +109,10 @@ def socket_exchange(front: Front, websocket: HTTPConnection) -> Exchange:
     """As `exchange_of` for a handshake, which has no body and may show its key as a subprotocol."""
     pairs = request_pairs(websocket.scope)
     offered = header(websocket.scope, b"sec-websocket-protocol")
+    principal: Principal | None = None
     if KEY_PREFIX in offered:
-        principal: Principal | None = front.hub.access.authenticate(socket_key(websocket.scope, KEY_PREFIX))
-        signed = None
-    else:
-        principal, signed = _shown(front, websocket)
+        principal = front.hub.access.authenticate(socket_key(websocket.scope, KEY_PREFIX))
+    principal, signed = _shown(front, websocket, principal)
     found = None if principal is not None else _let_in(front, websocket, dict(pairs))
     if signed is not None:
         _verify(front, websocket, signed, pairs, b"")
@@ -132,13 +131,15 @@ def organisation_of(front: Front, principal: Principal, query: dict[str, str]) -
     return found
 
 
-def _shown(front: Front, request: HTTPConnection) -> tuple[Principal | None, str | None]:
-    """Who asks by what was shown, and the token of a signature that is still to be verified."""
+def _shown(
+    front: Front, request: HTTPConnection, principal: Principal | None = None
+) -> tuple[Principal | None, str | None]:
+    """Who asks by what was shown, and the token of a signature that is still to be verified. What is there counts as
+    shown, and be it empty (decisions J1). `principal`: who was shown elsewhere."""
     scope = request.scope
-    principal = None
-    if any(header_values(scope, b"authorization")):
+    if has_header(scope, b"authorization"):
         principal = front.hub.access.authenticate(request_key(scope))
-    if not any(header_values(scope, SIGNATURE)):
+    if not has_header(scope, SIGNATURE):
         return principal, None
     token = header(scope, TOKEN)
     app = front.tokens.holder(token)

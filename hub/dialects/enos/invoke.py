@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hub.core.channels import DEFAULT
-from hub.core.control_channels import MEMBER
+from hub.core.control_channels import CONTROL_ID, MEMBER
 from hub.core.ending import completion
 from hub.core.submission import Idempotency, Submission, Taken, Verdicts
 from hub.delivery.control_reply import INVOKE_FAILED, WRITE_FAILED, milliseconds, reply_of
@@ -131,8 +131,11 @@ class InvokeRoutes:
             raise Failure(NO_DEVICE)
         wire.fill(asked, device, front.hub.products.service(device, str(asked.echo["service"])))
         named = asked.echo[MEMBER]
-        if named and front.controls.find(principal.application, named) is None:
-            raise of_channels(POINTS if asked.setting else CONTROLS, NO_CHANNEL)
+        if named:
+            channel = front.controls.find(principal.application, named)
+            if channel is None:
+                raise of_channels(POINTS if asked.setting else CONTROLS, NO_CHANNEL)
+            asked.echo[CONTROL_ID] = channel.internal
         if is_away(front, device):
             raise Failure(WRITE_FAILED if asked.setting else INVOKE_FAILED, "NOT_CONNECTED")
         asked.echo[_NUMBER] = place

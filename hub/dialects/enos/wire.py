@@ -14,6 +14,7 @@ import orjson
 
 from hub.core.control_channels import CHANNEL_ID, CONTROL, MEMBER, SET
 from hub.delivery.control_reply import DIALECT, reply
+from hub.delivery.request_members import is_plain
 from hub.dialects.enos.failure import INTERNAL, PARAMETER, Failure
 from hub.model.call import Call, CallSpec
 from hub.model.device import Device
@@ -250,8 +251,8 @@ def _text(members: Mapping[str, Any], name: str, *, needed: bool = False, most: 
         return None
     if not isinstance(value, str):
         raise _wrong(f"{name} is a text")
-    if len(value) > most or not value.isprintable():
-        raise _wrong(f"{name} has at most {most} printable characters")
+    if not is_plain(value, most):
+        raise _wrong(f"{name} has at most {most} characters, and no control characters")
     return value
 
 

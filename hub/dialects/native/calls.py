@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-import anyio
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,7 +15,8 @@ from hub.delivery.request import call_headers, header, repetition
 from hub.delivery.request_data import Form
 from hub.dialects.native import wire
 from hub.dialects.native.exchange import Exchange
-from hub.model.call import CallState, Stage
+from hub.dialects.native.waiting import Waiting
+from hub.model.call import Stage
 from hub.model.errors import NotAllowed, NotFound, Refusal
 from hub.model.ids import CallId
 from hub.model.outcome import Ending
@@ -31,6 +31,7 @@ class CallRoutes:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
+        self._waiting = Waiting(hub)
 
     async def submit(self, request: Request) -> Response:
         """`POST /v1/devices/{device}/calls`: 202 once the call is on disk, or 200 with its view by `Prefer: wait`."""
@@ -46,8 +47,10 @@ class CallRoutes:
         headers["location"] = f"/v1/calls/{call.id}"
         wait = wire.preferred_wait(header(request.scope, b"prefer"))
         if wait is not None:
-            headers["preference-applied"] = f"wait={wait}"
-            state = await self._ended(request, call.id, wait)
+            with self._waiting.seat(exchange.principal.account) as seated:
+                state = await self._waiting.ended(request, call.id, wait) if seated else None
+            if seated:
+                headers["preference-applied"] = f"wait={wait}"
             if state is not None and state.stage is Stage.DONE:
                 return exchange.answer(wire.call_view(state, exchange.form), 200, headers)
         return exchange.answer(wire.accepted_view(call, taken.position), 202, headers)
@@ -90,21 +93,6 @@ class CallRoutes:
         view = wire.accepted_view(taken.call, taken.position)
         view["call-id"] = view.pop("id")
         return view
-
-    async def _ended(self, request: Request, call: CallId, seconds: int) -> CallState | None:
-        """The call once it has ended, or as it stands after `seconds`; a client that goes away ends the wait."""
-        state: CallState | None = None
-        async with anyio.create_task_group() as tasks:
-
-            async def leave() -> None:
-                while (await request.receive())["type"] != "http.disconnect":
-                    pass
-                tasks.cancel_scope.cancel()
-
-            tasks.start_soon(leave)
-            state = await self._hub.calls.wait_end(call, self._hub.clock.monotonic() + seconds)
-            tasks.cancel_scope.cancel()
-        return state
 
 
 def accepted(verdict: Taken | Refusal) -> Taken:

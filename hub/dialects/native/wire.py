@@ -20,6 +20,7 @@ from hub.model.call import Call, CallSpec, CallState, OnUncertain, Order, Stage
 from hub.model.device import Device, Resource
 from hub.model.errors import BadRequest, NotFound
 from hub.model.event import Position
+from hub.model.outcome import values_in
 from hub.model.principal import Principal
 from hub.model.target import MAX_TARGET, parse_target
 
@@ -116,8 +117,10 @@ def call_view(state: CallState, form: Form) -> dict[str, Any]:
         if outcome.payload:
             _put_bytes(view, "payload", outcome.payload, form)
         view["ct"] = outcome.content_type
+        view["values"] = values_in(outcome.native)
         view["max-age"] = None if outcome.max_age is None else int(outcome.max_age.total_seconds())
         view["error"] = outcome.error
+        view["detail"] = outcome.native.get("detail") if outcome.error else None
     view["accepted-at"] = moment(call.accepted_at)
     view["sent-at"] = moment(state.sent_at)
     view["ended-at"] = moment(state.ended_at)

@@ -13,7 +13,7 @@ from hub.dialects.pelion import callback_wire
 from hub.dialects.pelion.callback_reader import CallbackReaders
 from hub.dialects.pelion.callback_trial import Trials
 from hub.dialects.pelion.channel import PelionChannels
-from hub.dialects.pelion.requests import principal_of
+from hub.dialects.pelion.requests import principal_of, reads_singly
 from hub.dialects.pelion.wire import CALLBACK
 from hub.model.errors import NotFound, UnsupportedMedia
 from hub.model.principal import Scope
@@ -37,7 +37,9 @@ class CallbackRoutes:
         await self._channels.refuse_another(principal.application, CALLBACK)
         self._hub.access.take_call(principal)
         await self._trials.make(principal, asked)
-        await self._channels.make(principal, CALLBACK, asked.options, asked.url, asked.headers)
+        await self._channels.make(
+            principal, CALLBACK, asked.options, asked.url, asked.headers, singly=reads_singly(request.scope)
+        )
         return Response(status_code=204)
 
     async def get(self, request: Request) -> Response:

@@ -21,7 +21,8 @@ from hub.delivery.outgoing.client import outgoing_session
 from hub.delivery.outgoing.guard import Guard
 from hub.delivery.outgoing.places import Places
 from hub.delivery.outgoing.put import Puts
-from hub.dialects.pelion.channel import Batch, PelionChannels
+from hub.dialects.pelion.channel import PelionChannels
+from hub.dialects.pelion.channel_queue import Batch
 from hub.dialects.pelion.record import Failing, PelionChannel, channel_of
 from hub.dialects.pelion.wire import CALLBACK
 from hub.model.errors import HubError, Unavailable
@@ -82,7 +83,7 @@ class CallbackReader:
                 try:
                     if followed is None or followed.deleted:
                         unfollow()
-                        followed = await self._channels.channel(found.application, found.account)
+                        followed = await self._channels.queue.channel(found.application, found.account)
                         unfollow = followed.follow(lambda _: self.wake.set())
                     until = await self._step(found, followed)
                 except HubError as failure:
@@ -108,7 +109,7 @@ class CallbackReader:
             return now + LOOK
         if schedule.due > now:
             return schedule.due
-        batch = await self._channels.next(found.application, channel, found.view, schedule.upto)
+        batch = await self._channels.queue.next(found.application, channel, self._channels.view(found), schedule.upto)
         if batch is None:
             return now + LOOK
         failed = await self._tell(found, batch)
@@ -117,7 +118,7 @@ class CallbackReader:
         else:
             if not schedule.times:
                 # Where the batch begins, so that a restart makes the same one of it.
-                await self._channels.settle(found.application, channel)
+                await self._channels.queue.settle(found.application, channel)
             await self._failed(found, schedule, batch, failed)
         return None
 
@@ -129,7 +130,7 @@ class CallbackReader:
 
     async def _taken(self, found: PelionChannel, channel: Channel, batch: Batch) -> None:
         self._schedule = _Schedule(found.token)
-        await self._channels.store(found.application, channel, batch.upto)
+        await self._channels.queue.store(found.application, channel, batch.upto)
         self._hub.stats.callbacks_taken += 1
         if found.failing is not None and await self._channels.revise(found, failing=None) is not None:
             log.info("the callback of %s takes events again", found.application)

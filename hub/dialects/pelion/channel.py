@@ -9,63 +9,54 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-import anyio
-
-from hub.core.channels import DEFAULT, Channel, full_name
+from hub.core.channels import DEFAULT, full_name
 from hub.core.hub import Hub
 from hub.delivery.listening import Listening
 from hub.delivery.openings import Opening
-from hub.dialects.pelion.channel_age import before_younger, too_old
+from hub.dialects.pelion.channel_age import before_younger
 from hub.dialects.pelion.channel_life import Life
+from hub.dialects.pelion.channel_queue import READER, ChannelQueue
 from hub.dialects.pelion.record import PelionChannel, channel_of, channel_record
 from hub.dialects.pelion.view import PelionView
 from hub.dialects.pelion.wire import PULL, WEBSOCKET, Serialization
-from hub.model.errors import BadRequest, NotFound, StorageFailed
-from hub.model.event import Gap, Position
+from hub.dialects.pelion.withdrawals import Withdrawals
+from hub.dialects.pelion.withdrawn import Resource
+from hub.model.errors import BadRequest, NotFound
 from hub.model.principal import Principal
 from hub.model.record import Kind
 from hub.ports.clock import monotonic_at
 
-READER = "pelion"
 DELETED = 1000
 DISPLACED = 1001
-YOUNG = timedelta(minutes=10)
 NEWS = timedelta(seconds=2)
 QUIET = timedelta(hours=48)
 IDLE: Mapping[str, timedelta] = {WEBSOCKET: timedelta(hours=24), PULL: timedelta(minutes=10)}
 COOLDOWN = timedelta(seconds=1)
 COMING_BACK = timedelta(minutes=10)
 """Nobody could come while the hub was down: after a start this long is left for it."""
-SAVING_TIME = timedelta(seconds=5)
 
 _SECOND = timedelta(seconds=1)
 
-log = logging.getLogger("hub.pelion")
 audit = logging.getLogger("hub.audit")
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """One NotificationMessage, and the position of a reader that has it."""
-
-    body: bytes
-    upto: Position
-
-
 class PelionChannels:
-    """The channels of all applications, by the application's id. A method that writes raises StorageFailed."""
+    """The channels of all applications, by the application's id; `queue` is what waits in them. A method that writes
+    raises StorageFailed."""
 
     def __init__(self, hub: Hub, listening: Listening) -> None:
         self._hub = hub
         self._listening = listening
         self._began = hub.clock.monotonic()
         self._lives: dict[str, Life] = {}
+        self.queue = ChannelQueue(hub, self.life)
+        self.withdrawals = Withdrawals(hub, self.queue, self.life)
 
     # Which there is.
 
@@ -86,9 +77,13 @@ class PelionChannels:
         records = self._hub.directory.records(Kind.CHANNEL)
         return [found for record in records if (found := channel_of(record)) is not None]
 
+    def view(self, channel: PelionChannel) -> PelionView:
+        """What the listener of a channel sees."""
+        return channel.view(self.life(channel.application).withdrawn)
+
     def connected(self, application: str) -> bool:
         """Whether the channel has an open socket."""
-        return self._listening.seats.held(_name(application), READER)
+        return self._listening.seats.held(full_name(application, DEFAULT), READER)
 
     def _over(self, found: PelionChannel) -> bool:
         """Whether the channel has been idle for too long. Who is there keeps it, however quiet it is."""
@@ -113,6 +108,8 @@ class PelionChannels:
         options: Serialization | None = None,
         url: str = "",
         headers: Mapping[str, str] | None = None,
+        *,
+        singly: bool = False,
     ) -> tuple[PelionChannel, bool]:
         """Register a channel of the kind, or put another in its place; the second value says whether it is new.
 
@@ -121,7 +118,8 @@ class PelionChannels:
         """
         async with self.life(principal.application).lock:
             before = await self._present(principal.application, kind)
-            return await self._make(principal, before, kind, options, url, headers or {}), before is None
+            made = await self._make(principal, before, kind, options, url, headers or {}, singly=singly)
+            return made, before is None
 
     async def refuse_another(self, application: str, kind: str) -> None:
         """Raise BadRequest (`channel-of-another-kind`) while there is a channel of another kind."""
@@ -138,10 +136,10 @@ class PelionChannels:
         async with life.lock:
             before = await self._present(principal.application, PULL)
             if before is None and life.cooling:
-                return PelionView(Serialization(), life.deleted_at)
+                return PelionView(Serialization(), life.deleted_at, withdrawn=life.withdrawn)
             before = before or await self._make(principal, None, PULL, None, "", {})
             life.polling = True
-            return before.view
+            return self.view(before)
 
     def polled(self, application: str) -> None:
         """The poll that `pull` began is over."""
@@ -172,10 +170,18 @@ class PelionChannels:
                 return False
             if found is not None:
                 await self._remove(found)
-            life.deleted_at = (await self.channel(principal.application, principal.account)).position
+            life.deleted_at = (await self.queue.channel(principal.application, principal.account)).position
             life.cool(COOLDOWN)
             life.end_polls(DELETED, "the channel was deleted")
             return found is not None
+
+    async def withdraw(self, principal: Principal, resources: Sequence[Resource]) -> None:
+        """The application has taken these back: what waits of them is told no more. Raises StorageFailed."""
+        application, found = principal.application, self.get(principal.application)
+        # What came before there is a channel is not told by one, but for a moment's values.
+        taken = await self.withdrawals.take(application, principal.account, resources, kept=found is not None)
+        if taken and found is not None:
+            self.life(application).show(self.view(found))
 
     async def revise(self, channel: PelionChannel, **changes: Any) -> PelionChannel | None:
         """Store these members anew; None, storing nothing, if the channel was registered anew or removed meanwhile."""
@@ -222,22 +228,24 @@ class PelionChannels:
         options: Serialization | None,
         url: str,
         headers: Mapping[str, str],
+        *,
+        singly: bool = False,
     ) -> PelionChannel:
         life, now = self.life(principal.application), self._hub.clock.now()
         token = secrets.token_hex(8)
         if before is not None:
             made = replace(
                 before, options=options, seen=now, key=principal.key_id, token=token, url=url, headers=headers,
-                failing=None,
+                failing=None, singly=singly,
             )  # fmt: skip
         else:
-            channel = await self.channel(principal.application, principal.account)
-            start = await self._beginning(principal.application, channel)
+            channel = await self.queue.channel(principal.application, principal.account)
+            start = await self.queue.beginning(principal.application, channel)
             # The SDK subscribes at the moment of its first poll; a first value that came in between is news.
             news = await before_younger(self._hub.channels, channel, now - NEWS)
             made = PelionChannel(
                 principal.application, principal.account, kind, options, channel.position, now, now, principal.key_id,
-                token, url, headers, news=max(start.offset, news),
+                token, url, headers, news=max(start.offset, news), singly=singly,
             )  # fmt: skip
             await self._hub.engine.log.store_position(channel.name, READER, start)
             life.begin(start)
@@ -246,7 +254,7 @@ class PelionChannels:
                 life.end_polls(DISPLACED, "another kind of channel was made")
         life.seen = self._hub.clock.monotonic()
         await self._hub.directory.put(channel_record(made))
-        life.show(made.view)
+        life.show(self.view(made))
         audit.info(
             "notification channel made" if before is None else "notification channel registered again",
             extra={"application": principal.application, "kind": kind, "key": principal.key_id},
@@ -254,9 +262,7 @@ class PelionChannels:
         return made
 
     async def _remove(self, found: PelionChannel) -> None:
-        channel = await self.channel(found.application, found.account)
-        await self._hub.engine.log.store_position(channel.name, READER, channel.position)
-        self.life(found.application).finish(channel.position)
+        self.life(found.application).finish(await self.queue.lose(found.application, found.account))
         await self._hub.directory.delete(Kind.CHANNEL, found.application)
 
     @contextmanager
@@ -269,99 +275,9 @@ class PelionChannels:
         finally:
             life.openings.discard(opening)
 
-    # What waits.
-
-    async def channel(self, application: str, account: str) -> Channel:
-        """The default channel of the application, of which its notification channel is a view."""
-        return await self._hub.channels.open(_name(application), account)
-
-    async def place(self, application: str, channel: Channel) -> tuple[Position, Gap | None]:
-        """Where the reader stands, and what was given up before it: too old, or more than the queue holds."""
-        life = self.life(application)
-        if life.position is None:
-            stored = await self._hub.engine.log.position(channel.name, READER)
-            found = stored or await self._beginning(application, channel)
-            life.position = life.position or found
-        position = life.position
-        if position.epoch != channel.epoch:
-            return position, None  # the log tells
-        old, lost = await too_old(self._hub, channel, position), life.lost
-        upto = max(old, lost)
-        if upto <= position.offset:
-            return position, None
-        gap = Gap(position.offset + 1, upto, upto, "retention" if old >= lost else "overflow")
-        return Position(channel.epoch, upto), gap
-
-    async def next(
-        self, application: str, channel: Channel, view: PelionView, upto: Position | None = None
-    ) -> Batch | None:
-        """The first message of what waits, None when there is nothing to tell.
-
-        With the `upto` of a batch that was not taken it is that batch again, byte for byte, less what the queue has
-        given up since.
-        """
-        position, gap = await self.place(application, channel)
-        while True:
-            page = await self._hub.channels.read(channel, position, view.options.max_chunk_size)
-            if page.gap is not None:
-                gap = page.gap if gap is None or page.gap.start is None else replace(page.gap, start=gap.start)
-                position = Position(page.epoch, page.gap.next)
-            events = page.events
-            if upto is not None and upto.epoch == page.epoch and position.offset < upto.offset:
-                events = tuple(event for event in events if event.offset <= upto.offset)
-            body, told = view.first(events, gap)
-            if told:
-                position = Position(page.epoch, told)
-            if body is None and gap is not None:
-                body = view.gap(gap, channel.name, page.epoch)
-            if body is not None:
-                return Batch(body, position)
-            # Nothing of this is told: it need not be looked at again.
-            self.moved(application, position)
-            if not page.events:
-                return None
-
-    async def store(self, application: str, channel: Channel, position: Position) -> None:
-        """The reader has everything up to here. A position that cannot be stored costs a repetition after a restart."""
-        self.moved(application, position)
-        with anyio.move_on_after(SAVING_TIME / _SECOND, shield=True):
-            try:
-                await self._hub.engine.log.store_position(channel.name, READER, position)
-            except StorageFailed as failure:
-                log.warning("the position of %s was not stored: %s", application, failure)
-
-    async def settle(self, application: str, channel: Channel) -> None:
-        """Store where the reader stands, with what it passed over because nothing of it is told."""
-        position = self.life(application).position
-        if position is not None:
-            await self.store(application, channel, position)
-
-    def moved(self, application: str, position: Position) -> None:
-        """As `store`, in memory only: for a reader whose position is stored by somebody else."""
-        self.life(application).moved(position)
-
-    async def queue_size(self, application: str, account: str) -> int:
-        """How many events wait; -1 when the position belongs to another life of the channel."""
-        channel = await self.channel(application, account)
-        position, _ = await self.place(application, channel)
-        if position.epoch != channel.epoch:
-            return -1
-        return max(0, min(channel.head - position.offset, channel.head - channel.first + 1))
-
     async def saw(self, application: str) -> None:
         """A socket was open until now: the channel's time without one begins here."""
         self.life(application).seen = self._hub.clock.monotonic()
         found = channel_of(self._hub.directory.record(Kind.CHANNEL, application))
         if found is not None:
             await self.revise(found, seen=self._hub.clock.now())
-
-    async def _beginning(self, application: str, channel: Channel) -> Position:
-        known = self.life(application).position, await self._hub.engine.log.position(channel.name, READER)
-        lost = max([place.offset for place in known if place is not None and place.epoch == channel.epoch], default=0)
-        young = await before_younger(self._hub.channels, channel, self._hub.clock.now() - YOUNG)
-        return Position(channel.epoch, max(lost, young))
-
-
-def _name(application: str) -> str:
-    return full_name(application, DEFAULT)
-

@@ -16,6 +16,7 @@ from hub.delivery.openings import Opening
 from hub.delivery.shown import Shown
 from hub.delivery.view import View
 from hub.dialects.pelion.channel_backlog import Backlog, weigh
+from hub.dialects.pelion.withdrawn import Withdrawn
 from hub.model.event import Event, Position
 from hub.ports.clock import Clock
 
@@ -52,6 +53,7 @@ class Life:
         "seen",
         "shown",
         "turn",
+        "withdrawn",
     )
 
     def __init__(self, clock: Clock) -> None:
@@ -69,6 +71,7 @@ class Life:
         self.deleted_at = Position("", 0)
         self.backlog: Backlog | None = None
         self.followed: Channel | None = None
+        self.withdrawn = Withdrawn()
 
     # The second after a DELETE.
 
@@ -124,12 +127,14 @@ class Life:
         """A channel was made that begins at this position."""
         self.unfollow()
         self.position = position
+        self.withdrawn.passed(position)
         self.active = self._clock.monotonic()
 
     def finish(self, position: Position) -> None:
         """The channel was removed; the next one begins at this position, or later."""
         self.unfollow()
         self.position = position
+        self.withdrawn.passed(position)
         self.active = None
 
     def moved(self, position: Position) -> None:
@@ -137,6 +142,7 @@ class Life:
         before = self.position
         if before is None or before.epoch != position.epoch or before.offset < position.offset:
             self.position = position
+            self.withdrawn.passed(position)
         if self.backlog is not None:
             self.backlog.moved(position.offset)
 

@@ -54,6 +54,8 @@ class Upkeep:
                 for found in self._channels.all():
                     if all_due or found.application in fresh:
                         await self._tend(found)
+                if all_due:
+                    await self._tidy()
                 if self._clock.monotonic() >= due:
                     continue
                 timer = self._clock.call_at(due, self._wake.set)
@@ -76,16 +78,22 @@ class Upkeep:
             if await self._channels.end_if_over(found):
                 return
             life = self._channels.life(found.application)
-            channel = await self._channels.channel(found.application, found.account)
+            channel = await self._channels.queue.channel(found.application, found.account)
             if life.followed is not channel:
                 await self._follow(found, life, channel)
             await self._save(found, life)
         except HubError as error:
             log.warning("the notification channel of %s could not be looked after: %s", found.application, error)
 
+    async def _tidy(self) -> None:
+        try:
+            await self._channels.withdrawals.tidy()
+        except HubError as error:
+            log.warning("what was taken back could not be tidied up: %s", error)
+
     async def _follow(self, found: PelionChannel, life: Life, channel: Channel) -> None:
         """Weigh what waits, then follow what comes; between the last look and the joining there is no await."""
-        position, _ = await self._channels.place(found.application, channel)
+        position, _ = await self._channels.queue.place(found.application, channel)
         backlog = Backlog(self._hub.limits.pelion_queue)
         newest = await self._newest(channel)
         while position.epoch != channel.epoch or position.offset < channel.head:

@@ -17,7 +17,8 @@ from hub.delivery.request import request_body, request_query, socket_key, subpro
 from hub.delivery.shown import Shown
 from hub.delivery.socket import check_origin, serve_view
 from hub.dialects.pelion import wire
-from hub.dialects.pelion.channel import READER, PelionChannels
+from hub.dialects.pelion.channel import PelionChannels
+from hub.dialects.pelion.channel_queue import READER
 from hub.dialects.pelion.requests import principal_of
 from hub.dialects.pelion.words import word_response
 from hub.model.errors import HubError, NotAllowed, NotFound, StorageFailed, TooMany
@@ -51,7 +52,7 @@ class Notification:
         if not new:
             told = {} if made.options is None else {"serialization": wire.serialization_view(made.options)}
             return JSONResponse(told)
-        size = await self._channels.queue_size(principal.application, principal.account)
+        size = await self._channels.queue.size(principal.application, principal.account)
         return JSONResponse(wire.websocket_view(made.options, connected=False, queue_size=size), 201)
 
     async def get(self, request: Request) -> Response:
@@ -64,7 +65,7 @@ class Notification:
             wire.websocket_view(
                 found.options,
                 connected=self._channels.connected(principal.application),
-                queue_size=await self._channels.queue_size(principal.application, principal.account),
+                queue_size=await self._channels.queue.size(principal.application, principal.account),
             )
         )
 
@@ -100,12 +101,12 @@ class Notification:
         except HubError as error:
             await websocket.send_denial_response(word_response(error))
             return
-        application = principal.application
+        application, queue = principal.application, self._channels.queue
         with opening, self._channels.connecting(application, opening):
             try:
                 with self._handshake(principal.key_id):
-                    channel = await self._channels.channel(application, principal.account)
-                    start, gap = await self._channels.place(application, channel)
+                    channel = await queue.channel(application, principal.account)
+                    start, gap = await queue.place(application, channel)
                     # The subprotocol that holds the key is never the one that is answered.
                     await websocket.accept(PROTOCOL if PROTOCOL in subprotocols(websocket.scope) else None)
             except HubError as error:
@@ -115,10 +116,10 @@ class Notification:
             if found is None or found.kind != wire.WEBSOCKET:
                 await websocket.close(NO_CHANNEL, "no such channel: register it first")
                 return
-            shown = Shown(found.view)
+            shown = Shown(self._channels.view(found))
             try:
                 with self._channels.life(application).showing(shown):
-                    told = None if gap is None else found.view.gap(gap, channel.name, channel.epoch)
+                    told = None if gap is None else shown.view.gap(gap, channel.name, channel.epoch)
                     if told is not None:
                         await websocket.send_text(told.decode())
                     await serve_view(
@@ -129,7 +130,7 @@ class Notification:
                         shown,
                         start,
                         reader=READER,
-                        acknowledged=lambda offset: self._channels.moved(application, Position(channel.epoch, offset)),
+                        acknowledged=lambda offset: queue.moved(application, Position(channel.epoch, offset)),
                     )
             except (WebSocketDisconnect, OSError):
                 return  # it left before the first message

@@ -11,6 +11,7 @@ from hub.core.hub import Hub
 from hub.core.rule import Rule
 from hub.delivery.request import request_body, request_query
 from hub.dialects.pelion import wire_resources as wire
+from hub.dialects.pelion.channel import PelionChannels
 from hub.dialects.pelion.requests import principal_of
 from hub.model.principal import Principal, Scope
 
@@ -18,8 +19,9 @@ from hub.model.principal import Principal, Scope
 class Presubscriptions:
     """Handlers of the rules of one hub."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, channels: PelionChannels) -> None:
         self._hub = hub
+        self._channels = channels
 
     async def put(self, request: Request) -> Response:
         """`PUT /v2/subscriptions`: these rules in place of all; 204."""
@@ -37,7 +39,8 @@ class Presubscriptions:
         return await self._replace(self._principal(request), ())
 
     async def _replace(self, principal: Principal, rules: Sequence[Rule]) -> Response:
-        await self._hub.observe.put_rules(principal.application, principal.account, rules)
+        ended = await self._hub.observe.put_rules(principal.application, principal.account, rules)
+        await self._channels.withdraw(principal, ended)
         return Response(status_code=204)
 
     def _principal(self, request: Request) -> Principal:

@@ -7,6 +7,7 @@ unless the one before is just ending or its client has gone.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -22,9 +23,10 @@ from hub.delivery.listening import Listening
 from hub.delivery.openings import RESTART, REVOKED, Opening
 from hub.delivery.request import request_query
 from hub.delivery.sse import ABORT
-from hub.dialects.pelion.channel import DELETED, Batch, PelionChannels
+from hub.dialects.pelion.channel import DELETED, PelionChannels
 from hub.dialects.pelion.channel_life import Life, Turn
-from hub.dialects.pelion.requests import principal_of
+from hub.dialects.pelion.channel_queue import Batch
+from hub.dialects.pelion.requests import principal_of, reads_singly
 from hub.dialects.pelion.words import word_response
 from hub.model.errors import Conflict, HubError, NotAuthenticated, Unavailable
 from hub.model.principal import Principal
@@ -54,7 +56,7 @@ class PullRoutes:
         """One poll. It makes the channel if there is none."""
         principal = principal_of(self._hub, request, Allowed.LISTEN)
         request_query(request.scope)
-        return _Poll(self._hub, self._listening, self._channels, principal)
+        return _Poll(self._hub, self._listening, self._channels, principal, singly=reads_singly(request.scope))
 
     async def delete(self, request: Request) -> Response:
         """Remove the channel and end its open poll: always a success."""
@@ -66,11 +68,14 @@ class PullRoutes:
 class _Poll:
     """One poll from its arrival to the end of its answer."""
 
-    def __init__(self, hub: Hub, listening: Listening, channels: PelionChannels, principal: Principal) -> None:
+    def __init__(
+        self, hub: Hub, listening: Listening, channels: PelionChannels, principal: Principal, *, singly: bool
+    ) -> None:
         self._hub = hub
         self._listening = listening
         self._channels = channels
         self._principal = principal
+        self._singly = singly
         self._life = channels.life(principal.application)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -126,8 +131,8 @@ class _Poll:
             finally:
                 self._channels.polled(application)
             if batch is not None:
-                channel = await self._channels.channel(application, self._principal.account)
-                await self._channels.store(application, channel, batch.upto)
+                channel = await self._channels.queue.channel(application, self._principal.account)
+                await self._channels.queue.store(application, channel, batch.upto)
 
     async def _converse(
         self, turn: Turn, opening: Opening, scope: Scope, receive: Receive, send: Send
@@ -171,13 +176,13 @@ class _Poll:
     async def _held(self) -> Batch | None:
         """What there is to say, None when nothing came in time."""
         clock, life, application = self._hub.clock, self._life, self._principal.application
-        view = await self._channels.pull(self._principal)
+        view = replace(await self._channels.pull(self._principal), singly=self._singly)
         until = clock.monotonic() + self._listening.limits.poll_hold / _SECOND
         if life.cooling and not life.polling:
             until = min(until, life.cool_until)
-        channel = await self._channels.channel(application, self._principal.account)
+        channel = await self._channels.queue.channel(application, self._principal.account)
         while True:
-            batch = await self._channels.next(application, channel, view)
+            batch = await self._channels.queue.next(application, channel, view)
             if batch is not None:
                 return batch
             after = channel.head if life.position is None else life.position.offset

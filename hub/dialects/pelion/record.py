@@ -14,6 +14,7 @@ import orjson
 
 from hub.dialects.pelion.view import PelionView
 from hub.dialects.pelion.wire import MECHANISMS, Serialization
+from hub.dialects.pelion.withdrawn import Withdrawn
 from hub.model.event import Position
 from hub.model.record import Kind, Record
 
@@ -34,7 +35,7 @@ class PelionChannel:
 
     `made` is the head when it was made, `news` the offset after which values were news then, `seen` when somebody was
     last there to take from it, `active` when the last event came. `key` (its id) registered it; `token` is another
-    after each registration of a callback.
+    after each registration of a callback. `singly`: its callback is told values of one resource in each message.
     """
 
     application: str
@@ -50,11 +51,13 @@ class PelionChannel:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     failing: Failing | None = None
     news: int | None = None
+    singly: bool = False
 
-    @property
-    def view(self) -> PelionView:
-        """What its listener sees."""
-        return PelionView(self.options or Serialization(), self.made, self.news)
+    def view(self, withdrawn: Withdrawn) -> PelionView:
+        """What its listener sees, less what the application has taken back."""
+        return PelionView(
+            self.options or Serialization(), self.made, self.news, self.singly, withdrawn, withdrawn.taken
+        )
 
 
 def channel_record(channel: PelionChannel) -> Record:
@@ -69,6 +72,7 @@ def channel_record(channel: PelionChannel) -> Record:
         "key": channel.key,
         "token": channel.token,
         "news": channel.news,
+        "singly": channel.singly,
         "failing": None if failing is None else _stored(failing),
     }
     secret = orjson.dumps({"url": channel.url, "headers": dict(channel.headers)}) if channel.url else None
@@ -97,6 +101,7 @@ def channel_of(record: Record | None) -> PelionChannel | None:
         headers=secret.get("headers", {}),
         failing=None if failing is None else _failing(*failing),
         news=body.get("news"),
+        singly=body.get("singly", False),
     )
 
 

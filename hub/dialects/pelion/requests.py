@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from hub.core.hub import Hub
-from hub.delivery.request import call_headers, callback_url, repetition, request_body, request_key, request_query
+from hub.delivery.request import (
+    call_headers,
+    callback_url,
+    header,
+    repetition,
+    request_body,
+    request_key,
+    request_query,
+)
 from hub.dialects.pelion import wire
 from hub.model.device import Device
 from hub.model.errors import MethodNotAllowed, NotAllowed, Refusal
@@ -24,6 +33,12 @@ def principal_of(hub: Hub, request: Request, scope: Scope | None = None) -> Prin
     if scope is not None and not principal.may(scope):
         raise NotAllowed(f"the key needs the scope {scope.value}")
     return principal
+
+
+def reads_singly(scope: Any) -> bool:
+    """Whether whoever asks is the vendor's Python SDK, which loses the values of a message behind the first that it has
+    no queue for."""
+    return header(scope, b"user-agent").startswith(wire.PYTHON_SDK)
 
 
 def speaks_otherwise(device: Device | None) -> None:

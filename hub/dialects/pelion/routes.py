@@ -17,6 +17,7 @@ from hub.dialects.pelion.channel_service import ChannelService
 from hub.dialects.pelion.devices import DeviceDirectory, error_response
 from hub.dialects.pelion.direct import DirectCalls
 from hub.dialects.pelion.endpoints import Endpoints
+from hub.dialects.pelion.folding import Folding
 from hub.dialects.pelion.notification import Notification
 from hub.dialects.pelion.presubscriptions import Presubscriptions
 from hub.dialects.pelion.pull import PullRoutes
@@ -44,11 +45,12 @@ def routes(
     service = service or ChannelService(hub, listening, Guard(hub.clock))
     requests = DeviceRequests(hub)
     endpoints, direct, devices = Endpoints(hub), DirectCalls(hub), DeviceDirectory(hub)
-    subscriptions, presubscriptions = Subscriptions(hub, asynchronous=asynchronous_subscriptions), Presubscriptions(hub)
+    subscriptions = Subscriptions(hub, service.channels, asynchronous=asynchronous_subscriptions)
+    presubscriptions = Presubscriptions(hub, service.channels)
     notification = Notification(hub, listening, service.channels, origins)
     callback = CallbackRoutes(hub, service.channels, service.readers, service.guard)
     pull = PullRoutes(hub, listening, service.channels)
-    return [
+    table: list[BaseRoute] = [
         _route("/device-requests/{device}", POST=requests.submit),
         _route("/notification/websocket", GET=notification.get, PUT=notification.put, DELETE=notification.delete),
         _route("/notification/websocket-connect", GET=notification.no_upgrade),
@@ -83,6 +85,7 @@ def routes(
         ),
         Fallback(DIRECTORY, error_response),
     ]
+    return [Folding((PREFIX, DIRECTORY), table), *table]
 
 
 def _subscribed(path: str, **methods: Handler) -> Route:

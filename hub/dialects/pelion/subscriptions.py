@@ -16,6 +16,7 @@ from hub.core.hub import Hub
 from hub.core.wants import Life
 from hub.delivery.request import raw_segments, request_query
 from hub.dialects.pelion import wire_resources as wire
+from hub.dialects.pelion.channel import PelionChannels
 from hub.dialects.pelion.endpoints import registered
 from hub.dialects.pelion.requests import principal_of
 from hub.model.device import Device
@@ -26,8 +27,9 @@ from hub.model.principal import Principal, Scope
 class Subscriptions:
     """Handlers of the subscriptions of one hub; `asynchronous`: they are answered 202."""
 
-    def __init__(self, hub: Hub, *, asynchronous: bool = False) -> None:
+    def __init__(self, hub: Hub, channels: PelionChannels, *, asynchronous: bool = False) -> None:
         self._hub = hub
+        self._channels = channels
         self._asynchronous = asynchronous
 
     async def put(self, request: Request) -> Response:
@@ -53,14 +55,19 @@ class Subscriptions:
         return Response(wire.uri_list(paths), 200, media_type=wire.URI_LIST)
 
     async def delete(self, request: Request) -> Response:
-        """`DELETE` of a resource's subscription, or of all of a device: 204, subscribed or not."""
+        """`DELETE` of a resource's subscription, or of all of a device: 204, subscribed or not.
+
+        What waits of it is told no more.
+        """
         principal, path = self._asked(request)
         id = request.path_params["device"]
         device = self._hub.directory.device(principal.account, id)
         # What was subscribed of a device that is gone can still be taken back.
         known = device or Device(id, principal.account, "", "")
-        if not await self._hub.observe.unwant(principal.application, known, path) and device is None:
+        wanted = await self._hub.observe.unwant(principal.application, known, path)
+        if not wanted and device is None:
             raise NotFound("no such device", code="device-not-found")
+        await self._channels.withdraw(principal, [(id, path)])
         return Response(status_code=204)
 
     def _asked(self, request: Request) -> tuple[Principal, str | None]:

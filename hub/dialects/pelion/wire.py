@@ -34,9 +34,11 @@ from hub.model.errors import (
     UnsupportedMedia,
 )
 from hub.model.principal import Principal
-from hub.model.target import MAX_TARGET, parse_target
+from hub.model.target import MAX_TARGET, Target, parse_target
 
 DIALECT = "pelion"
+PYTHON_SDK = "mbed-cloud-sdk-python"
+"""How the `User-Agent` of the vendor's Python SDK begins."""
 METHODS = ("GET", "PUT", "POST", "DELETE")
 
 MALFORMED_ASYNC_ID = "MALFORMED_ASYNC_ID"
@@ -47,6 +49,9 @@ MOST_ASYNC_ID = 256
 LEAST_EXPIRY, MOST_EXPIRY = 60, 30 * 24 * 3600
 EXPIRY, EXPIRY_QUEUED = timedelta(hours=2), timedelta(days=3)
 MOST_RETRIES, RETRIES, RETRIES_QUEUED = 10, 0, 2
+
+MOST_PATH = 255
+"""Characters of a resource path, without the slash that it begins with and without a query."""
 
 LEAST_CHUNK, MOST_CHUNK = 100, 10_000
 
@@ -93,7 +98,7 @@ def device_request(
     if members.found:
         raise BadRequest("; ".join(f"{at}: {what}" for at, what in members.found), code=MALFORMED_JSON_CONTENT)
     try:
-        target = str(parse_target(uri or ""))
+        target = str(resource_target(uri or ""))
     except BadRequest as error:
         raise BadRequest(error.detail, code=MALFORMED_JSON_CONTENT) from None
     return CallSpec(
@@ -113,6 +118,14 @@ def device_request(
         order=Order.STRICT,
         echo={"expiry_set": seconds is not None},
     )
+
+
+def resource_target(text: str) -> Target:
+    """The resource that a path with a query names. Raises BadRequest."""
+    target = parse_target(text)
+    if len("/".join(target.segments)) > MOST_PATH:
+        raise BadRequest(f"a resource path has at most {MOST_PATH} characters")
+    return target
 
 
 def serialization(body: bytes) -> Serialization | None:

@@ -20,13 +20,14 @@ from hub.dialects.pelion.wire import (
     MALFORMED_JSON_CONTENT,
     RETRIES,
     RETRIES_QUEUED,
+    resource_target,
     said,
 )
 from hub.model.call import CallSpec, Order
 from hub.model.device import Device
 from hub.model.errors import BadRequest, Conflict, HubError, MethodNotAllowed, NotFound, TooMany, Unavailable
 from hub.model.principal import Principal
-from hub.model.target import Target, parse_target
+from hub.model.target import Target
 
 URI_LIST = "text/uri-list"
 
@@ -104,7 +105,7 @@ def target_of(segments: Sequence[str], query: bytes = b"") -> Target:
     """
     kept = [part for part in query.decode("latin-1").split("&") if part.partition("=")[0] not in _OWN_PARAMETERS]
     asked = "&".join(part for part in kept if part)
-    return parse_target("/".join(segments) + (f"?{asked}" if asked else ""))
+    return resource_target("/".join(segments) + (f"?{asked}" if asked else ""))
 
 
 def direct_request(

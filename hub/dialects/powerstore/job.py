@@ -26,7 +26,7 @@ def row(state: CallState) -> dict[str, Any]:
     if facets is None:
         raise ValueError("the call is no job")
     outcome = state.outcome
-    stands = state_of(state.stage, None if outcome is None else outcome.ending)
+    stands = state_of(state.stage, outcome)
     status = None if outcome is None else str(status_of(outcome))
     return {
         "id": state.call.id,

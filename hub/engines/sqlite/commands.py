@@ -7,7 +7,7 @@ from typing import Any
 
 from hub.engines.sqlite import sql
 from hub.engines.sqlite.conditions import Conditions
-from hub.engines.sqlite.rows import read_call
+from hub.engines.sqlite.page import page
 from hub.model.call import CallSpec
 from hub.model.command import SHAPE, CommandFacets
 from hub.model.query import Query, stretch
@@ -39,8 +39,5 @@ def search(
         rows += f" AND {_CONDITIONS.where(query.where, conditions)}"
         counted = connection.execute(f"{_SQL['count']} {rows}", (*whose, *conditions))
     place = stretch(query, counted.fetchone()[0])
-    if not place.count:
-        return JobPage((), place)
-    text = f"{_SQL['select']} {rows} ORDER BY {_CONDITIONS.order(query, 'j.call')} {_SQL['page']}"
-    found = connection.execute(text, (*whose, *conditions, place.count, place.first))
-    return JobPage(tuple(read_call(row) for row in found), place)
+    order = f"ORDER BY {_CONDITIONS.order(query, 'j.call')} {_SQL['page']}"
+    return page(connection, f"{_SQL['select']} {rows} {order}", (*whose, *conditions), place)

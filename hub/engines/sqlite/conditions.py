@@ -41,8 +41,7 @@ class Conditions:
             expression = self._expressions.get(rank.attribute.name, self._unset)
             if rank.attribute.caseless:
                 expression = f"lower({expression})"
-            way = " DESC" if rank.descending else ""
-            ranks.append(f"({expression}) IS NULL{way}, ({expression}){way}")
+            ranks.append(f"({expression}) {'DESC NULLS FIRST' if rank.descending else 'ASC NULLS LAST'}")
         return ", ".join([*ranks, last])
 
     def _compare(self, compare: Compare, bound: list[Any]) -> str:

@@ -13,6 +13,7 @@ from hub.engines.sqlite.database import open_writer, synchronous
 from hub.engines.sqlite.directory import SqliteDirectory
 from hub.engines.sqlite.folder import DataFolder
 from hub.engines.sqlite.journal import SqliteJournal
+from hub.engines.sqlite.listings import Listings
 from hub.engines.sqlite.outbox import SqliteOutbox
 from hub.engines.sqlite.readers import Readers
 from hub.engines.sqlite.writer import Writer
@@ -26,9 +27,9 @@ class SqliteEngine:
     """All that the hub may not lose, in one folder that one process holds.
 
     `batch` bounds how many writes share a commit, `waiting` how many may wait for theirs (new work is
-    refused beyond it), `readers` the reading threads (one more serves listings), `disk_floor` the free
-    bytes below which new work is refused with StorageFull. A file up to `whole_check_below` bytes is
-    checked page by page at start; `connection` is the class of the writing connection.
+    refused beyond it), `readers` the reading threads (two more search, one walks through the journal),
+    `disk_floor` the free bytes below which new work is refused with StorageFull. A file up to
+    `whole_check_below` bytes is checked page by page at start; `connection` is the class of the writing connection.
     """
 
     def __init__(
@@ -48,11 +49,12 @@ class SqliteEngine:
         self._connection = connection
         self._whole_check_below = whole_check_below
         self._writer = Writer(batch, waiting, self._folder.room, disk_floor)
-        self._readers = Readers(readers, waiting, "hub-reader", self._writer.give_up)
-        self._listings = Readers(1, 1000, "hub-listing", self._writer.give_up)
+        self._readers = Readers(readers, waiting, "hub-reader", clock, self._writer.give_up)
+        self._walks = Readers(1, 1000, "hub-walk", clock, self._writer.give_up)
+        self.listings = Listings(clock, self._writer.give_up)
         self._durability = "none"
         self.writing_connection: sqlite3.Connection | None = None
-        self.journal = SqliteJournal(self._writer, self._readers, self._listings, clock)
+        self.journal = SqliteJournal(self._writer, self._readers, self._walks, self.listings, clock)
         self.log = SqliteChannelLog(self._writer, self._readers, clock)
         self.outbox = SqliteOutbox(self._writer, self._readers, clock)
         self.directory = SqliteDirectory(self._writer, self._readers, clock, sealer)
@@ -67,7 +69,8 @@ class SqliteEngine:
         try:
             await self._writer.start(self._open, on_commit)
             self._readers.start(self._folder.file)
-            self._listings.start(self._folder.file)
+            self._walks.start(self._folder.file)
+            self.listings.start(self._folder.file)
         except BaseException:
             await self._writer.stop()
             self._folder.give_back()
@@ -77,7 +80,8 @@ class SqliteEngine:
         """Write and answer what waits, then close; harmless a second time."""
         await self._writer.stop()
         await self._readers.stop()
-        await self._listings.stop()
+        await self._walks.stop()
+        await self.listings.stop()
         self._folder.give_back()
 
     def health(self) -> Mapping[str, Any]:

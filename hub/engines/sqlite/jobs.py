@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
 from typing import Any
 
 from hub.engines.sqlite import sql
 from hub.engines.sqlite.conditions import Conditions
-from hub.engines.sqlite.rows import read_call, read_outcome
-from hub.model.call import CallState
-from hub.model.job import JobState, described, status_of
+from hub.engines.sqlite.page import page
+from hub.engines.sqlite.rows import read_outcome
+from hub.model.call import Stage
+from hub.model.job import JobState, described, state_of, status_of
+from hub.model.outcome import Outcome
 from hub.model.query import Compare, Condition, Every, Operator, Query, like, stretch
 from hub.ports.engine import JobPage
 
 _SQL = sql.load("jobs")
 
 INSERT = _SQL["insert"]
-MADE = _SQL["made"]
+ENDED = _SQL["ended"]
 
 _SAME = (
     "id", "resource_action", "resource_type", "resource_id", "resource_name", "state", "phase", "start_time",
@@ -50,6 +51,7 @@ def register(connection: sqlite3.Connection) -> None:
     """Give a reading connection the functions that the pieces name."""
     connection.create_function("job_like", 2, like, deterministic=True)
     connection.create_function("job_described", 2, described, deterministic=True)
+    connection.create_function("job_state", 1, _state, deterministic=True)
     connection.create_function("job_status", 1, _status, deterministic=True)
 
 
@@ -63,15 +65,13 @@ def search(connection: sqlite3.Connection, account: str, device: str, query: Que
         rows += f" AND {_CONDITIONS.where(query.where, conditions)}"
         counted = connection.execute(f"{_SQL['count']} {rows}", (*bound, *conditions))
     place = stretch(query, counted.fetchone()[0])
-    if not place.count:
-        return JobPage((), place)
-    text = f"{_SQL['select']} {rows} ORDER BY {_CONDITIONS.order(query, 'j.call')} {_SQL['page']}"
-    found = connection.execute(text, (*bound, *conditions, place.count, place.first))
-    return JobPage(tuple(_states(found)), place)
+    order = f"ORDER BY {_CONDITIONS.order(query, 'j.call')} {_SQL['page']}"
+    return page(connection, f"{_SQL['select']} {rows} {order}", (*bound, *conditions), place)
 
 
-def _states(rows: Iterable[tuple[Any, ...]]) -> Iterable[CallState]:
-    return (read_call(row) for row in rows)
+def ended(outcome: Outcome) -> tuple[str, str]:
+    """The state and the status that a job has from its end on."""
+    return state_of(Stage.DONE, outcome).value, str(status_of(outcome))
 
 
 def _rows(account: str, device: str, where: Condition | None) -> tuple[str, tuple[Any, ...]]:
@@ -88,5 +88,10 @@ def _rows(account: str, device: str, where: Condition | None) -> tuple[str, tupl
     return _SQL["from_array"], (account, device)
 
 
+# Of jobs that ended before the two were written at the end.
+def _state(body: bytes | None) -> str | None:
+    return None if body is None else ended(read_outcome(body))[0]
+
+
 def _status(body: bytes | None) -> str | None:
-    return None if body is None else str(status_of(read_outcome(body)))
+    return None if body is None else ended(read_outcome(body))[1]

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from hub.engines.sqlite import commands, jobs, sql
 from hub.engines.sqlite import journal_writes as writes
+from hub.engines.sqlite.listings import Listings
 from hub.engines.sqlite.moments import to_micros
 from hub.engines.sqlite.readers import Readers
 from hub.engines.sqlite.rows import mask, read_call
@@ -27,9 +28,10 @@ _WHOLE_PAGE = 100
 class SqliteJournal:
     """Calls in two tables that grow with each step and one that holds what was asked."""
 
-    def __init__(self, writer: Writer, readers: Readers, listings: Readers, clock: Clock) -> None:
+    def __init__(self, writer: Writer, readers: Readers, walks: Readers, listings: Listings, clock: Clock) -> None:
         self._writer = writer
         self._readers = readers
+        self._walks = walks
         self._listings = listings
         self._clock = clock
 
@@ -59,10 +61,16 @@ class SqliteJournal:
         return await self._move(writes.claim(ids, incarnation, at))
 
     async def release(
-        self, ids: Collection[CallId], incarnation: Incarnation, *, park: bool = False, retry_used: bool = False
+        self,
+        ids: Collection[CallId],
+        incarnation: Incarnation,
+        *,
+        park: bool = False,
+        retry_used: bool = False,
+        maybe_sent: bool = False,
     ) -> frozenset[CallId]:
         """SENT -> ACCEPTED (or PARKED), if this incarnation holds the claim."""
-        return await self._move(writes.release(ids, incarnation, park, retry_used))
+        return await self._move(writes.release(ids, incarnation, park, retry_used, maybe_sent))
 
     async def park(self, ids: Collection[CallId]) -> frozenset[CallId]:
         """ACCEPTED -> PARKED."""
@@ -90,7 +98,7 @@ class SqliteJournal:
         return await self._readers.read(look)
 
     async def list(self, query: CallQuery) -> Sequence[CallState]:
-        """A page of calls, newest first. On a thread of its own: a long search holds up no reader of a channel."""
+        """A page of calls, newest first. A search: a long one holds up nobody, and is cut."""
         asked = {
             "account": query.account,
             "after": query.after,
@@ -110,11 +118,11 @@ class SqliteJournal:
         return await self._listings.read(look)
 
     async def jobs(self, account: str, device: str, query: Query) -> JobPage:
-        """A page of the jobs of one array, on the same thread as `list`."""
+        """A page of the jobs of one array; a search, as `list`."""
         return await self._listings.read(lambda connection: jobs.search(connection, account, device, query))
 
     async def commands(self, application: str, organisation: str, device: str, query: Query) -> JobPage:
-        """A page of the commands of one device, on the same thread as `list`."""
+        """A page of the commands of one device; a search, as `list`."""
         return await self._listings.read(
             lambda connection: commands.search(connection, application, organisation, device, query)
         )
@@ -127,7 +135,7 @@ class SqliteJournal:
 
             def look(connection: sqlite3.Connection, position: int = position) -> tuple[list[CallState], int]:
                 rows = connection.execute(_SQL["open_calls"], (position, _PAGE)).fetchall()
-                return [read_call(row) for row in rows], rows[-1][17] if rows else position
+                return [read_call(row) for row in rows], rows[-1][18] if rows else position
 
             page, after = await self._readers.read(look)
             if not page:
@@ -135,7 +143,7 @@ class SqliteJournal:
             yield page
 
     async def under_way_since(self, adapter: str, since: datetime) -> AsyncIterator[Sequence[CallState]]:
-        """The calls of one adapter that had not ended before `since`, on the same thread as `list`."""
+        """The calls of one adapter that had not ended before `since`; on a thread of its own: it may take a while."""
         after, name, moment = 0, adapter.encode(), to_micros(since)
         while True:
             position = after
@@ -143,9 +151,9 @@ class SqliteJournal:
             def look(connection: sqlite3.Connection, position: int = position) -> tuple[list[CallState], int]:
                 asked = (position, moment, name, _WHOLE_PAGE)
                 rows = connection.execute(_SQL["under_way_since"], asked).fetchall()
-                return [read_call(row[:17]) for row in rows], rows[-1][17] if rows else position
+                return [read_call(row[:18]) for row in rows], rows[-1][18] if rows else position
 
-            states, after = await self._listings.read(look)
+            states, after = await self._walks.read(look)
             if not states:
                 return
             page = [state for state in states if state.call.adapter == adapter]

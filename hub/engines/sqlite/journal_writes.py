@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from hub.engines.sqlite import commands, sql
+from hub.engines.sqlite import commands, jobs, sql
 from hub.engines.sqlite.delivery_rows import PackedDelivery, insert_deliveries
 from hub.engines.sqlite.heads import PackedDraft
-from hub.engines.sqlite.jobs import INSERT as _INSERT_JOB
-from hub.engines.sqlite.jobs import MADE as _MADE
 from hub.engines.sqlite.moments import to_micros, to_moment
 from hub.engines.sqlite.operation import Operation, Transaction
 from hub.engines.sqlite.rows import STAGE_CODE, as_stored, mask, pack, pack_asked, pack_outcome, unpack
@@ -81,7 +79,7 @@ class Accept(Operation[Accepted | Remembered]):
                 incarnation if sent else None,
             ), pack_asked(call), None if call.job is None else (
                 spec.account, spec.device, call.job.kind, call.job.action, call.job.instance, call.job.name,
-                call.job.user,
+                call.job.user, at,
             ), None if spec.command is None else commands.row(spec, spec.command)))
         self._claimed = frozenset(call.id for call in calls if call.id in now_sent) if now_sent else now_sent
         self._mark = None if mark is None else (
@@ -102,7 +100,7 @@ class Accept(Operation[Accepted | Remembered]):
             seq = tx.cursor.lastrowid
             run(_INSERT_ASKED, (seq, asked))
             if job is not None:
-                run(_INSERT_JOB, (seq, *job))
+                run(jobs.INSERT, (seq, *job))
             if command is not None:
                 run(commands.INSERT, (seq, *command))
         return Accepted(self._claimed)
@@ -134,9 +132,11 @@ def claim(ids: Collection[CallId], incarnation: Incarnation, at: datetime) -> Mo
     return Move(_CLAIM, ids, (_SENT, incarnation, to_micros(at)), (_MAY_CLAIM,))
 
 
-def release(ids: Collection[CallId], incarnation: Incarnation, park: bool, retry_used: bool) -> Move:
+def release(
+    ids: Collection[CallId], incarnation: Incarnation, park: bool, retry_used: bool, maybe_sent: bool
+) -> Move:
     stage, guard = (_PARKED, _MAY_PARK_SENT) if park else (_ACCEPTED, _MAY_RELEASE)
-    return Move(_SQL["release"], ids, (stage, int(retry_used)), (incarnation, guard))
+    return Move(_SQL["release"], ids, (stage, int(retry_used), int(maybe_sent)), (incarnation, guard))
 
 
 def park(ids: Collection[CallId]) -> Move:
@@ -154,13 +154,13 @@ def checkpoint(call: CallId, incarnation: Incarnation, note: bytes) -> Move:
 class Finish(Operation[int | None]):
     """The end of a call: its outcome, its events and their deliveries, or nothing at all."""
 
-    __slots__ = ("_at", "_call", "_deliveries", "_drafts", "_ending", "_made", "_outcome")
+    __slots__ = ("_at", "_call", "_deliveries", "_drafts", "_ending", "_job", "_outcome")
 
     def __init__(self, end: End) -> None:
         self._call = end.call
         self._at = to_micros(end.at)
         self._ending = end.outcome.ending.value
-        self._made = end.made
+        self._job = (*jobs.ended(end.outcome), end.made)
         self._outcome = pack_outcome(end.outcome)
         self._drafts = [PackedDraft(draft, pack(draft.body)) for draft in end.drafts]
         self._deliveries = [PackedDelivery(draft, len(end.drafts)) for draft in end.deliveries]
@@ -171,8 +171,6 @@ class Finish(Operation[int | None]):
         if not cursor.rowcount:
             return None
         tx.ended += 1
-        if self._made is not None:
-            cursor.execute(_MADE, (self._made, call))
         heads, events = tx.heads, []
         for packed in self._drafts:
             head = heads.find(packed.draft.channel)
@@ -182,12 +180,11 @@ class Finish(Operation[int | None]):
             events.append(heads.add(head, packed, at))
         if self._deliveries:
             insert_deliveries(tx, self._deliveries, events)
-        if not events:
-            cursor.execute(_INSERT_ENDED, (None, None, self._outcome, call))
-            return 0
-        first = events[0]
-        cursor.execute(_INSERT_ENDED, (first.epoch, first.offset, self._outcome, call))
-        return first.offset
+        epoch, place = (events[0].epoch, events[0].offset) if events else (None, None)
+        cursor.execute(_INSERT_ENDED, (epoch, place, self._outcome, call))
+        # The row has the number of the call, and a job has the same; most calls are none, and nothing is found.
+        cursor.execute(jobs.ENDED, (*self._job, cursor.lastrowid))
+        return place or 0
 
 
 class Forget(Operation[int]):

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from hub.engines.sqlite import sql
 from hub.engines.sqlite.database import open_reader
 from hub.model.errors import Damaged, HubError, StorageFailed
+from hub.ports.clock import Clock
 
 T = TypeVar("T")
 
@@ -23,16 +24,25 @@ _BEGIN = sql.load("database")["begin_read"]
 
 Read = Callable[[sqlite3.Connection], T]
 
+_STEPS = 10_000
+"""Steps of SQLite, about a millisecond of them, between two looks at the time."""
+
+
+class CutShort(Exception):
+    """A read took longer than it may, or was under way when the threads were to end."""
+
 
 class Readers:
     """A fixed number of threads that read, from `start` to `stop`."""
 
-    def __init__(self, threads: int, waiting: int, name: str, damaged: Callable[[str], None]) -> None:
+    def __init__(self, threads: int, waiting: int, name: str, clock: Clock, damaged: Callable[[str], None]) -> None:
         self._count = threads
         self._room_for = waiting
         self._name = name
+        self._clock = clock
         self._damaged = damaged
-        self._queue: queue.SimpleQueue[tuple[Read[Any], asyncio.Future[Any]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Read[Any], asyncio.Future[Any], float | None] | None]
+        self._queue = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._waiting = 0
 
@@ -59,20 +69,26 @@ class Readers:
         for thread in threads:
             thread.join()
 
-    async def read(self, work: Read[T]) -> T:
-        """Run `work` in one read transaction, so that all it sees is of one commit.
+    @property
+    def full(self) -> bool:
+        """Whether as much waits as may."""
+        return self._waiting >= self._room_for
 
-        Raises what `work` raises; StorageFailed for errors of the file and when too much waits, Damaged for a
-        damaged file.
+    async def read(self, work: Read[T], within: float | None = None) -> T:
+        """Run `work` in one read transaction, so that all it sees is of one commit. With `within` it is cut when it
+        takes more seconds than that, when nobody waits for it any more, and when the threads are to end.
+
+        Raises what `work` raises; CutShort; StorageFailed for errors of the file and when too much waits, Damaged for
+        a damaged file.
         """
         if not self._threads:
             raise StorageFailed("the storage is closed")
-        if self._waiting >= self._room_for:
+        if self.full:
             raise StorageFailed(f"{self._waiting} reads wait already")
         future: asyncio.Future[T] = self._loop.create_future()
         self._waiting += 1
         try:
-            self._queue.put((work, future))
+            self._queue.put((work, future, within))
             return await future
         finally:
             self._waiting -= 1
@@ -81,14 +97,15 @@ class Readers:
         connection: sqlite3.Connection | None = None
         try:
             while (asked := self._queue.get()) is not None:
-                work, future = asked
+                work, future, within = asked
                 # A reader that went away (its request was cancelled) costs no look at the file.
                 if future.cancelled():
                     continue
                 try:
                     if connection is None:
                         connection = open_reader(file)
-                    result = _within(connection, work)
+                    connection.set_progress_handler(*self._bound(future, within))
+                    result = _transacted(connection, work)
                 except sqlite3.Error as error:
                     self._tell(_fail, future, self._meaning(error))
                 except Exception as error:
@@ -100,6 +117,13 @@ class Readers:
                 connection.close()
             self._tell(self._one_less)
 
+    def _bound(self, future: asyncio.Future[Any], within: float | None) -> tuple[Callable[[], int] | None, int]:
+        """What SQLite asks from time to time whether a read is to be cut, and how often; None for no bound."""
+        if within is None:
+            return None, 0
+        until = self._clock.monotonic() + within
+        return lambda: future.cancelled() or not self._threads or self._clock.monotonic() > until, _STEPS
+
     def _tell(self, callback: Callable[..., None], *args: object) -> None:
         try:
             self._loop.call_soon_threadsafe(callback, *args)
@@ -107,8 +131,10 @@ class Readers:
             # The loop was closed without stop(): nobody is left to tell.
             return
 
-    def _meaning(self, error: sqlite3.Error) -> HubError:
+    def _meaning(self, error: sqlite3.Error) -> HubError | CutShort:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_INTERRUPT:
+            return CutShort()
         if not code and isinstance(error, sqlite3.OperationalError):
             return Damaged(f"a stored row cannot be read ({error})")  # a text that is not UTF-8
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
@@ -122,7 +148,7 @@ class Readers:
             self._stopped.set_result(None)
 
 
-def _within(connection: sqlite3.Connection, work: Read[T]) -> T:
+def _transacted(connection: sqlite3.Connection, work: Read[T]) -> T:
     connection.execute(_BEGIN)
     try:
         return work(connection)

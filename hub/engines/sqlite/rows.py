@@ -117,8 +117,8 @@ def read_outcome(data: bytes) -> Outcome:
 @as_stored
 def read_call(row: tuple[Any, ...]) -> CallState:
     """A row of `get`, `list` or `open_calls`."""
-    (id_, account, application, device, ref, stage, attempt, retries_used, accepted_at, sent_at, incarnation,
-     ended_at, note, asked, epoch, place, outcome) = row[:17]
+    (id_, account, application, device, ref, stage, attempt, retries_used, maybe_sent, accepted_at, sent_at,
+     incarnation, ended_at, note, asked, epoch, place, outcome) = row[:18]
     (form, method, target, channel, dialect, payload, content_type, accept, args, callback, spec_timeout, spec_expiry,
      retries, order, on_uncertain, echo, adapter, address, lane, idempotent, expires_at, timeout, deadline,
      first_stage) = _opened(asked)
@@ -135,7 +135,7 @@ def read_call(row: tuple[Any, ...]) -> CallState:
     return CallState(
         call, STAGES[stage], attempt, retries_used, None if incarnation is None else Incarnation(incarnation), note,
         to_moment(sent_at) if attempt else None, None if ended_at is None else to_moment(ended_at),
-        None if outcome is None else read_outcome(outcome), epoch, place,
+        None if outcome is None else read_outcome(outcome), epoch, place, bool(maybe_sent),
     )
 
 

@@ -41,6 +41,8 @@ application = "shop"
 [adapters.plant]
 kind = "mqtt-broker"
 url = "{broker}"
+client_id = "hub-of-the-plant"
+reconnect_most = 1
 speak = "enos"
 [adapters.plant.sessions]
 "{PRODUCT}/pump" = "{client_id}"
@@ -55,9 +57,10 @@ aliases = {{ product-device = "{PRODUCT}/pump" }}
 class Plant:
     """A hub, and the prompt of a device, at one broker."""
 
-    def __init__(self, hub: HubProcess, peer: Peer) -> None:
+    def __init__(self, hub: HubProcess, peer: Peer, broker: Mosquitto) -> None:
         self.hub = hub
         self.peer = peer
+        self.broker = broker
 
     def call(self, **body: Any) -> dict[str, Any]:
         """Send a call through the native API and wait for its end."""
@@ -86,14 +89,20 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
             "pump.get_profile().get_client_id()"
         )
         with HubProcess(folder, config=config(broker.url, client_id), key=KEY) as hub:
-            for _ in range(500):
-                if hub.ask("GET", "readyz")["adapters"]["plant"] == "up":
-                    break
-                select.select([], [], [], 0.02)
+            ready(hub)
             peer("pump.connect(pump.told)")
             assert peer("connected(pump)"), peer.complaints[-2000:]
-            yield Plant(hub, peer)
+            yield Plant(hub, peer, broker)
     broker.close()
+
+
+def ready(hub: HubProcess, state: str = "up") -> None:
+    """Return when the hub is at the broker, and every session prepared."""
+    for _ in range(1000):
+        if hub.ask("GET", "readyz")["adapters"]["plant"] == state:
+            return
+        select.select([], [], [], 0.02)  # nothing rings then
+    raise AssertionError(f"the adapter is not {state}")
 
 
 def payload(view: dict[str, Any]) -> Any:
@@ -137,3 +146,25 @@ def test_posts_through_the_broker_are_answered_at_once_and_what_is_not_offered_i
     )
 
     assert (posted[0], refused[0]) == (200, 1009)
+
+
+def test_a_command_with_two_seconds_is_told_why_it_never_went_out(plant: Plant) -> None:
+    where = f"orgId=o1&productKey={PRODUCT}&deviceKey=pump&serviceId=add&timeout=2"
+    command = f"connect-service/v2.1/commands?action=invokeService&{where}"
+    answer = plant.hub.ask("POST", command, {"inputData": {"a": 1, "b": 1}})
+
+    assert answer["code"] == 11904 and "less than 2 seconds were left" in answer["submsg"], answer
+
+
+def test_a_broker_that_was_killed_and_forgot_all_has_the_device_called_again(plant: Plant) -> None:
+    plant.broker.kill()
+    ready(plant.hub, "down")
+    plant.broker.start()
+    ready(plant.hub)
+    for _ in range(10):
+        # It may be on its way back, in its own time: what is said meanwhile is kept by nobody.
+        view = plant.call(method="INVOKE", uri="add", args={"a": 4, "b": 5}, timeout=2.5)
+        if view["ending"] == "answered":
+            break
+
+    assert (view["status"], payload(view)) == (200, {"sum": 9}), view

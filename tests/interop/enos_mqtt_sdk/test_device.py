@@ -180,3 +180,24 @@ def test_a_call_ends_by_the_late_answer_after_the_hub_was_killed_and_is_publishe
 
     assert (done["status"], payload(done)) == (200, {"late": True}), done
     assert plant.peer("seen.count(('slow', {'n': 77}))") == 1
+
+
+def test_a_gateway_hears_that_its_sub_device_was_deleted(plant: Plant) -> None:
+    plant.device("gateway")
+    plant.peer(
+        "from enos.message.downstream.device.SubDeviceDeleteCommand import SubDeviceDeleteCommand\n"
+        "from enos.message.downstream.device.SubDeviceDeleteReply import SubDeviceDeleteReply\n"
+        "from enos.message.upstream.topo.SubDeviceInfo import SubDeviceInfo\n"
+        "from enos.message.upstream.topo.TopoAddRequest import TopoAddRequest\n"
+        "def on_delete(command, args):\n"
+        "    seen.append(('delete', args, command.get_params()))\n"
+        "    return SubDeviceDeleteReply.builder().set_code(200).build()\n"
+        "gateway.register_arrived_message_handler(SubDeviceDeleteCommand.get_class(), on_delete)\n"
+    )
+    sub = f"SubDeviceInfo({PRODUCT!r}, 'stranger', {SECRET!r})"
+    assert plant.peer(f"asked(gateway, TopoAddRequest.builder().add_sub_device({sub}).build())")[0] == 200
+    plant.hub.ask("DELETE", "v1/devices/stranger")
+
+    assert plant.peer("until(lambda: any(one[0] == 'delete' for one in seen))")
+    heard = plant.peer("[one for one in seen if one[0] == 'delete']")
+    assert heard == [("delete", (PRODUCT, "gateway"), [{"productKey": PRODUCT, "deviceKey": "stranger"}])]

@@ -30,6 +30,9 @@ async def test_it_registers_updates_and_leaves() -> None:
         (event,) = here.ctx.of(EventKind.REGISTERED, NAME)
         assert "/3303/0" in [link.path for link in event.attrs["links"]]
 
+        await device.do("update")
+        (updated,) = await here.ctx.seen(EventKind.UPDATED, NAME)
+        assert updated.attrs["location"] == event.attrs["location"]
         await device.do("unregister")
         await here.ctx.seen(EventKind.DEREGISTERED, NAME)
 

@@ -12,6 +12,15 @@ from tests.interop.peer import SCRIPTS, Peer, environment_of
 from tests.require import require
 
 NAME = "mbed-node"
+POLLS_SEEN = """
+    s.polls = seen();
+    const made = api._endpoints.notifications, poll = made.longPollNotifications.bind(made);
+    made.longPollNotifications = (done) => poll((error, told) => {
+      polls(error ? error.code : 200);
+      done(error, told);
+    });
+"""
+"""A statement: `polls` is told the status of every long poll of the SDK from now on."""
 
 
 @pytest.fixture(scope="session")

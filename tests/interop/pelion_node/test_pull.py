@@ -10,6 +10,7 @@ import pytest
 from tests.interop.conftest import Demo
 from tests.interop.dialling import HUMIDITY, REBOOT, TEMPERATURE, Devices
 from tests.interop.peer import Peer, PeerError
+from tests.interop.pelion_node.conftest import POLLS_SEEN
 from tests.interop.receiver import Receiver
 
 SEED = "015f2fa34d310000000000010030036c"
@@ -47,6 +48,17 @@ def test_the_number_of_devices_is_told(sdk: Peer) -> None:
     counted = sdk("return (await api.listConnectedDevices({include: ['totalCount']})).totalCount")
 
     assert counted == len(sdk("return (await api.listConnectedDevices()).data.map((device) => device.id)"))
+
+
+def test_devices_are_listed_by_their_ids(sdk: Peer, devices: Devices) -> None:
+    wanted, _ = devices().id, devices()
+
+    listed = sdk(
+        f"return (await api.listConnectedDevices({{filter: {{id: {{$in: ['{wanted}', '{SEED}', 'nobody']}}}}}}))"
+        ".data.map((device) => device.id)"
+    )
+
+    assert sorted(listed) == sorted([wanted, SEED])
 
 
 def test_resources_are_listed(sdk: Peer, devices: Devices) -> None:
@@ -112,6 +124,38 @@ def test_values_of_a_subscription_come_to_its_function(polling: Peer, devices: D
     device.observed()
 
 
+def test_ten_loops_that_poll_at_once_are_told_every_value_in_order(sdk: Peer, devices: Devices) -> None:
+    # The SDK forgets that it polls and begins one more loop each time.
+    device = devices()
+    sdk("for (let loop = 0; loop < 10; loop++) await api.startNotifications({interval: 20})")
+    sdk(
+        "s.values = seen();"
+        f"await api.addResourceSubscription('{device.id}', '{TEMPERATURE}', (error, value) => values(value))"
+    )
+    device.observed(TEMPERATURE)
+    told = [sdk("return await values.next()")]
+    for number in range(0, 60, 3):
+        device.notify([b"%d" % value for value in range(number, number + 3)])
+        if number % 15 == 0:
+            told += sdk("return [await values.next(), await values.next(), await values.next()]")
+
+    left = "const left = []; for (let count = 0; count < 48; count++) left.push(await values.next()); return left"
+    assert told + sdk(left) == ["0", *(str(number) for number in range(60))]
+
+
+def test_the_subscriptions_of_all_devices_are_ended_together(polling: Peer, devices: Devices) -> None:
+    several = [devices() for _ in range(2)]
+    for device in several:
+        polling(f"await api.addResourceSubscription('{device.id}', '{TEMPERATURE}', () => {{}})")
+        device.observed(TEMPERATURE)
+
+    polling("await api.deleteSubscriptions()")
+
+    for device in several:
+        device.observed()
+        assert polling(f"return await api.listDeviceSubscriptions('{device.id}')") is None
+
+
 def test_presubscriptions_are_put_shown_and_deleted(sdk: Peer) -> None:
     rule = {"deviceId": "greenhouse-*", "resourcePaths": ["/3303/*"]}
     assert sdk("return await api.listPresubscriptions()") == []
@@ -139,6 +183,31 @@ def test_resource_values_are_observed_as_a_filter_says(polling: Peer, devices: D
         path, value = polling("return await values.next()")
         assert (path, value) in missing | {(TEMPERATURE, "0"), (HUMIDITY, "0")}
         missing.discard((path, value))
+
+
+def test_without_paths_the_values_of_every_observable_resource_are_told(polling: Peer, devices: Devices) -> None:
+    device = devices()
+    polling(
+        f"s.values = seen(); const observer = await api.subscribe.resourceValues({{deviceId: '{device.id}'}});"
+        "observer.addListener((told) => told.payload === '5' && values(told.path))"
+    )
+    device.observed(TEMPERATURE, HUMIDITY)
+    device.notify([b"5"])
+
+    assert sorted(polling("return [await values.next(), await values.next()]")) == [TEMPERATURE, HUMIDITY]
+
+
+def test_without_a_device_the_values_of_every_device_are_told_that_registers(polling: Peer, devices: Devices) -> None:
+    device = devices(connect=False)
+    polling("s.values = seen(); s.observer = await api.subscribe.resourceValues({})")
+    polling(f"observer.addListener((told) => told.deviceId === '{device.id}' && values([told.path, told.payload]))")
+
+    device.connect()
+
+    told = polling("return [await values.next(), await values.next()]")
+    polling("await api.deletePresubscriptions()")  # or later devices of this module would be observed, too
+    assert sorted(told) == [[TEMPERATURE, "0"], [HUMIDITY, "0"]]
+    device.observed()
 
 
 def test_a_device_is_told_of_as_it_registers_updates_and_signs_off(polling: Peer, devices: Devices) -> None:
@@ -224,3 +293,23 @@ def test_a_webhook_is_set_shown_fed_and_deleted(sdk: Peer, receiver: Receiver) -
 
     sdk("await api.deleteWebhook()")
     assert sdk("return await api.getWebhook()") is None
+
+
+def test_a_webhook_takes_over_from_a_live_poll_and_a_poll_takes_over_again(
+    polling: Peer, demo: Demo, key: str, receiver: Receiver
+) -> None:
+    polling(POLLS_SEEN)
+    polling(f"await api.updateWebhook('{receiver.url}', {{}}, true)")
+    assert receiver.next().text == "{}"
+    # The old loop polls on; it is refused and displaces nothing.
+    polling("while (await polls.next() !== 400);")
+    reading = polling.begin(f"return String(await api.getResourceValue('{SEED}', '/3/0/0'))")
+    polling(f"api.notify({receiver.next().text})")
+    assert reading.result() == "Asyncid Simulations"
+    assert demo.hub.ask("GET", "v2/notification/channel", key=key) == {"delivery_mechanism": "CALLBACK"}
+
+    with pytest.raises(PeerError, match="webhook already exists"):
+        polling("await new ConnectApi({host, apiKey}).startNotifications()")
+    polling("s.api = new ConnectApi({host, apiKey, forceClear: true}); await api.startNotifications({interval: 20})")
+    assert polling(f"return String(await api.getResourceValue('{SEED}', '/3/0/0'))") == "Asyncid Simulations"
+    assert polling("return await api.getWebhook()") is None

@@ -10,6 +10,7 @@ from websockets.sync.client import ClientConnection, connect
 from tests.interop.conftest import Demo
 from tests.interop.dialling import HUMIDITY, TEMPERATURE, Devices
 from tests.interop.peer import Peer, PeerError
+from tests.interop.pelion_node.conftest import POLLS_SEEN
 
 SEED = "015f2fa34d310000000000010030036c"
 PATIENCE = 15.0
@@ -75,3 +76,20 @@ def test_values_and_registrations_come_by_frames(
 
     assert told[0] == ["registration", device.id]
     assert sorted(told[1:]) == [[path, value] for path in (TEMPERATURE, HUMIDITY) for value in ("0", "21.5")]
+
+
+def test_a_subscription_beside_the_socket_displaces_nothing(
+    frames: ClientConnection, sdk: Peer, key: str, demo: Demo, devices: Devices
+) -> None:
+    device = devices()
+    # Without `handleNotifications` this SDK subscribes by itself, and begins to poll each time.
+    sdk(f"s.api = new ConnectApi({{host, apiKey}}); s.values = seen(); {POLLS_SEEN}")
+    sdk(f"await api.addResourceSubscription('{device.id}', '{TEMPERATURE}', (error, value) => values(value))")
+    assert sdk("return await polls.next()") == 400
+    device.observed(TEMPERATURE)
+    device.notify([b"21.5"])
+
+    while sdk("return values.count()") < 2:
+        hand_over(frames, sdk)
+    assert sdk("return [await values.next(), await values.next()]") == ["0", "21.5"]
+    assert demo.hub.ask("GET", "v2/notification/channel", key=key) == {"delivery_mechanism": "WEB_SOCKET"}

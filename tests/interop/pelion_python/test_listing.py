@@ -80,3 +80,31 @@ def test_resources_are_listed_with_type_and_observability(sdk: Peer, devices: De
 
 def test_one_resource_is_found_by_its_path(sdk: Peer) -> None:
     assert sdk(f"api.get_resource({SEED!r}, '/3303/0/5700').observable") is True
+
+
+def test_devices_are_filtered_by_when_they_were_made(sdk: Peer, devices: Devices) -> None:
+    device = devices()
+    sdk(
+        "from datetime import timedelta;"
+        f"made, = [found.created_at for found in api.list_connected_devices() if found.id == {device.id!r}];"
+        # The SDK writes a Z behind whatever a time says of its zone.
+        "made = made.replace(tzinfo=None)"
+    )
+
+    since = sdk(IDS.format("filters={'created_at': {'$gte': made}}"))
+    before = sdk(IDS.format("filters={'created_at': {'$lte': made - timedelta(milliseconds=1)}}"))
+
+    assert (device.id in since, SEED in since) == (True, False)
+    assert (device.id in before, SEED in before) == (False, True)
+    assert sdk(IDS.format("filters={'created_at': {'$gte': made, '$lte': made}}")) == [device.id]
+
+
+def test_devices_are_filtered_by_a_state_that_they_are_not_in(sdk: Peer, devices: Devices) -> None:
+    gone = devices()
+    gone.leave()
+
+    others = sdk(IDS.format("filters={'state': {'$neq': 'registered'}}"))
+    there = sdk(IDS.format("filters={'state': {'$neq': 'deregistered'}}"))
+
+    assert (gone.id in others, SEED in others) == (True, False)
+    assert (gone.id in there, SEED in there) == (False, True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from anyio.from_thread import BlockingPortal
@@ -12,50 +10,6 @@ from anyio.from_thread import BlockingPortal
 from tests.hub_process import HubProcess
 from tests.interop.dialling import TEMPERATURE, Devices
 from tests.interop.peer import Peer
-
-CONFIG = """
-[accounts.acme]
-[applications.shop]
-account = "acme"
-[keys.shop]
-application = "shop"
-scopes = ["admin"]
-key = "{key}"
-[adapters.websocket]
-kind = "websocket"
-account = "acme"
-lifetime = {lifetime}
-[adapters.simulated]
-kind = "simulated"
-account = "acme"
-devices = [{{ address = "lamp" }}]
-[devices.lamp]
-account = "acme"
-adapter = "simulated"
-address = "lamp"
-"""
-
-
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[..., HubProcess]]:
-    """Start a hub on a socket that outlives it."""
-    started: list[HubProcess] = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        key = "ak_interop_restarts"
-        fd = listener.fileno()
-
-        def start(lifetime: float = 86400) -> HubProcess:
-            hub = HubProcess(
-                tmp_path, config=CONFIG.format(key=key, lifetime=lifetime), key=key,
-                port=listener.getsockname()[1], options=["--fd", str(fd)], pass_fds=[fd],
-            )  # fmt: skip
-            started.append(hub)
-            hub.start()
-            return hub
-
-        yield start
-        for hub in started:
-            hub.kill()
 
 
 @pytest.mark.parametrize("how", ["terminate", "kill"])

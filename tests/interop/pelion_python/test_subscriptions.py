@@ -95,6 +95,19 @@ def test_the_subscriptions_of_a_device_are_listed_and_ended_together(polling: Pe
     device.observed()
 
 
+def test_the_subscriptions_of_all_devices_are_ended_together(polling: Peer, devices: Devices) -> None:
+    several = [devices() for _ in range(2)]
+    for device in several:
+        polling(f"api.add_resource_subscription({device.id!r}, {TEMPERATURE!r})")
+        device.observed(TEMPERATURE)
+
+    polling("api.delete_subscriptions()")
+
+    for device in several:
+        device.observed()
+        assert polling(f"api.list_device_subscriptions({device.id!r})") is None
+
+
 def test_a_subscription_lives_over_an_update_and_ends_with_a_full_registration(
     polling: Peer, devices: Devices
 ) -> None:

@@ -20,7 +20,7 @@ UPDATE call SET stage = ?, attempt = attempt + 1, incarnation = ?, sent_at = ?
 WHERE id = ? AND (1 << stage) & ?;
 
 -- name: release
-UPDATE call SET stage = ?, retries_used = retries_used + ?, incarnation = NULL
+UPDATE call SET stage = ?, retries_used = retries_used + ?, maybe_sent = maybe_sent OR ?, incarnation = NULL
 WHERE id = ? AND incarnation = ? AND (1 << stage) & ?;
 
 -- name: park
@@ -44,14 +44,14 @@ INSERT INTO ended (call, epoch, place, body) SELECT seq, ?, ?, ? FROM call WHERE
 SELECT account FROM call WHERE id = ?;
 
 -- name: get
-SELECT c.id, c.account, c.application, c.device, c.ref, c.stage, c.attempt, c.retries_used, c.accepted_at, c.sent_at,
-       c.incarnation, c.ended_at, c.note, a.body, e.epoch, e.place, e.body
+SELECT c.id, c.account, c.application, c.device, c.ref, c.stage, c.attempt, c.retries_used, c.maybe_sent, c.accepted_at,
+       c.sent_at, c.incarnation, c.ended_at, c.note, a.body, e.epoch, e.place, e.body
 FROM call AS c JOIN asked AS a ON a.call = c.seq LEFT JOIN ended AS e ON e.call = c.seq
 WHERE c.id = ?;
 
 -- name: list
-SELECT c.id, c.account, c.application, c.device, c.ref, c.stage, c.attempt, c.retries_used, c.accepted_at, c.sent_at,
-       c.incarnation, c.ended_at, c.note, a.body, e.epoch, e.place, e.body
+SELECT c.id, c.account, c.application, c.device, c.ref, c.stage, c.attempt, c.retries_used, c.maybe_sent, c.accepted_at,
+       c.sent_at, c.incarnation, c.ended_at, c.note, a.body, e.epoch, e.place, e.body
 FROM call AS c JOIN asked AS a ON a.call = c.seq LEFT JOIN ended AS e ON e.call = c.seq
 WHERE c.account = :account
   AND (:after IS NULL OR c.id < :after)
@@ -65,9 +65,16 @@ WHERE c.account = :account
 ORDER BY c.id DESC
 LIMIT :limit;
 
+-- name: numbered
+SELECT c.id, c.account, c.application, c.device, c.ref, c.stage, c.attempt, c.retries_used, c.maybe_sent, c.accepted_at,
+       c.sent_at, c.incarnation, c.ended_at, c.note, a.body, e.epoch, e.place, e.body
+FROM json_each(?) AS page CROSS JOIN call AS c ON c.seq = page.value JOIN asked AS a ON a.call = c.seq
+LEFT JOIN ended AS e ON e.call = c.seq
+ORDER BY page.key;
+
 -- name: open_calls
-SELECT c.id, c.account, c.application, c.device, c.ref, c.stage, c.attempt, c.retries_used, c.accepted_at, c.sent_at,
-       c.incarnation, c.ended_at, c.note, a.body, NULL, NULL, NULL, c.seq
+SELECT c.id, c.account, c.application, c.device, c.ref, c.stage, c.attempt, c.retries_used, c.maybe_sent, c.accepted_at,
+       c.sent_at, c.incarnation, c.ended_at, c.note, a.body, NULL, NULL, NULL, c.seq
 FROM call AS c INDEXED BY call_open JOIN asked AS a ON a.call = c.seq
 WHERE c.ended_at IS NULL AND c.seq > ?
 ORDER BY c.seq
@@ -76,8 +83,8 @@ LIMIT ?;
 -- name: under_way_since
 -- Asked seldom, so no index on ended_at has to be paid for. The name of the adapter is in the packed body: what does not
 -- hold it anywhere need not be unpacked.
-SELECT c.id, c.account, c.application, c.device, c.ref, c.stage, c.attempt, c.retries_used, c.accepted_at, c.sent_at,
-       c.incarnation, c.ended_at, c.note, a.body, e.epoch, e.place, e.body, c.seq
+SELECT c.id, c.account, c.application, c.device, c.ref, c.stage, c.attempt, c.retries_used, c.maybe_sent, c.accepted_at,
+       c.sent_at, c.incarnation, c.ended_at, c.note, a.body, e.epoch, e.place, e.body, c.seq
 FROM call AS c NOT INDEXED CROSS JOIN asked AS a ON a.call = c.seq LEFT JOIN ended AS e ON e.call = c.seq
 WHERE c.seq > ? AND c.attempt > 0 AND (c.ended_at IS NULL OR c.ended_at >= ?) AND instr(a.body, ?)
 ORDER BY c.seq
