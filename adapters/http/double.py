@@ -95,13 +95,15 @@ Script = Callable[[Heard], Awaitable[bool]]
 
 
 class Server:
-    """One server on loopback. `script` sees every request first; what it returns True for is dealt with."""
+    """One server on loopback. `script` sees every request but HEAD first; what it returns True for is dealt with. While
+    it is `mute`, HEAD is not answered."""
 
     def __init__(self, name: str = "") -> None:
         self.name = name
         self.heard: list[Heard] = []
         self.executed: list[str] = []
         self.script: Script | None = None
+        self.mute = False
         self.jobs: dict[str, Kept] = {}
         self.length: timedelta | None = None
         self.clock: Clock | None = None
@@ -169,7 +171,8 @@ class Server:
                 heard = Heard(method, target, headers, body, writer)
                 self.largest = max(self.largest, len(target))
                 if method == "HEAD":
-                    await heard.answer(headers=self._date())
+                    if not self.mute:
+                        await heard.answer(headers=self._date())
                     continue
                 self.heard.append(heard)
                 self.news.set()

@@ -17,7 +17,7 @@ from adapters.http.blame import LIST, SILENT, SINGLE, Blame
 from adapters.http.coding import TOO_LARGE
 from adapters.http.pace import Beside, Pace
 from adapters.http.results import MOST_RESULTS, Results
-from adapters.http.schedule import Job, Schedule
+from adapters.http.schedule import Job, Schedule, by_age
 from adapters.http.settings import HttpSettings
 from adapters.http.shape import JobShape, without
 from adapters.http.told import OMITTED, AtWork, Ended, Told, Unknown, id_of, of_answer, of_row, rows
@@ -125,7 +125,8 @@ class Jobs:
         while due and self.polls < self._last:
             odd = [job for job in due if not job.fresh]
             if odd and self.polls >= self._last - min(APART, len(odd)):
-                due = odd
+                # The last seat is for who waits longest: others may fill all before it, round after round.
+                due = odd if self.polls < self._last - 1 else sorted(odd, key=by_age)
             chunk = self._chunk(due)
             due = due[len(chunk) :]
             chunk = [job for job in chunk if job.answers]

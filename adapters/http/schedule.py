@@ -57,6 +57,11 @@ class Job:
         self.alone = self.brief or not self.listed
 
 
+def by_age(job: Job) -> float:
+    """Who was not asked after for longest comes first, whatever is known of it."""
+    return job.asked_at
+
+
 class Schedule:
     """The jobs of one upstream and when each is due; times are of the monotonic clock."""
 

@@ -27,6 +27,8 @@ from adapters.http.wire import Answer, skew
 from hub.ports.adapter import AdapterContext, Delivery, DeviceTimeout, NotConnected, Unreachable
 
 KEPT = 15.0
+LOOK = 5.0
+"""Seconds for which the first looks for one that is away wait at most; later ones as long as the pauses between."""
 PATIENCE = 0.5
 """Seconds for which nothing must have been heard before that says something of the upstream."""
 READS = frozenset({"GET", "HEAD"})
@@ -233,7 +235,9 @@ class Upstream:
             await clock.sleep_until(clock.monotonic() + self.breaker.pause)
             if self.breaker.open and not self.stopping:
                 try:
-                    await self.look()
+                    # One that hangs in this look may be well again before it would have to answer.
+                    patience = min(self._more.answer.total_seconds(), max(LOOK, self.breaker.pause))
+                    await self.look(clock.monotonic() + patience)
                 except (Unreachable, NotConnected, DeviceTimeout):
                     self.breaker.looked_in_vain()
 

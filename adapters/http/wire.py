@@ -24,7 +24,7 @@ REFUSED = "UPSTREAM_REFUSED"
 _SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
 _MAX_AGE = re.compile(r"(?:^|,)\s*max-age=\"?([0-9]{1,9})", re.IGNORECASE | re.ASCII)
 _NOT_KEPT = re.compile(r"(?:^|,)\s*(?:no-store|no-cache|private)", re.IGNORECASE)
-_PLAIN = re.compile(r"[!-~]+(?: [!-~]+)*", re.ASCII)
+_PLAIN = re.compile(r"[!-~](?:[ -~]*[!-~])?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,7 +109,8 @@ class LwM2MAdapter:
         wanted = operation(req, () if registration is None else registration.root, self._settings.max_payload)
         if registration is None or registration.asleep:
             raise NotConnected("the device is not there", delivery=Delivery.NOT_SENT)
-        if req.deadline <= parts.clock.monotonic():
+        asked = parts.clock.monotonic()
+        if req.deadline <= asked:
             raise DeviceTimeout("the deadline is past", delivery=Delivery.NOT_SENT)
         if registration.free <= 0:
             registration.asked = True
@@ -133,7 +134,7 @@ class LwM2MAdapter:
                     registration, wanted.code, wanted.options, wanted.payload, req.deadline, owner
                 )
         except DeviceTimeout:
-            parts.reach.fell_asleep(registration)
+            parts.reach.unanswered(registration, asked)
             raise
         finally:
             registration.done()

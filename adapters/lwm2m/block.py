@@ -17,6 +17,8 @@ LARGEST = 6  # the size exponent of 1024 bytes
 MAX_NUMBER = (1 << 20) - 1
 # What an upload takes beside its bytes.
 _FRAME = 1024
+MOST_EACH = 64
+SIZE_EACH = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +66,20 @@ class Step(enum.Enum):
 
 
 @dataclass(slots=True)
+class _Holder:
+    """Who uploads, and what he holds; `known` if a device of the hub was heard there."""
+
+    known: bool
+    uploads: int = 0
+    size: int = 0
+
+
+@dataclass(slots=True)
 class _Upload:
+    peer: Hashable
+    holder: _Holder
     touched: float
     data: bytearray = field(default_factory=bytearray)
-
-    @property
-    def size(self) -> int:
-        """Bytes that it takes."""
-        return len(self.data) + _FRAME
 
 
 class Uploads:
@@ -79,21 +87,29 @@ class Uploads:
     `age`.
 
     Nobody pushes another one out: there is NO_ROOM for a block that would be too much, and its upload begins again
-    later. A key tells uploads apart (device, path, query).
+    later. Nor does anybody keep the others out: one peer holds MOST_EACH uploads or SIZE_EACH bytes, all that are not
+    known a quarter of the whole. A key tells uploads apart (device, path, query).
     """
 
     def __init__(self, most: int = 16 * 1024 * 1024, limit: int = 65_536, age: float = 60.0) -> None:
-        self._most = max(most, limit + _FRAME)
-        self._taken = 0
+        one = limit + _FRAME
+        self._most = max(most, one)
+        self._most_unknown = max(most // 4, one)
+        self._most_each = max(SIZE_EACH, one)
+        self._taken = self._unknown = 0
         self.limit = limit
         self._age = age
         self._open: OrderedDict[Hashable, _Upload] = OrderedDict()
+        self._holders: dict[Hashable, _Holder] = {}
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def add(self, key: Hashable, block: Block, data: bytes, now: float) -> tuple[Step, bytes]:
-        """Take a block in; with WHOLE come the bytes of all. A first block begins anew, whatever was there."""
+    def add(
+        self, key: Hashable, block: Block, data: bytes, now: float, peer: Hashable = None, known: bool = True
+    ) -> tuple[Step, bytes]:
+        """Take a block of a peer in; with WHOLE come the bytes of all. A first block begins anew, whatever was
+        there."""
         while self._open:
             oldest, upload = next(iter(self._open.items()))
             if now - upload.touched <= self._age:
@@ -103,8 +119,7 @@ class Uploads:
             self._drop(key)
             if not block.more:
                 return (Step.TOO_LARGE, b"") if len(data) > self.limit else (Step.WHOLE, data)
-            self._open[key] = _Upload(now)
-            self._taken += _FRAME
+            self._begin(key, peer, known, now)
         found = self._open.get(key)
         if found is None or block.start != len(found.data) or (block.more and len(data) != block.size):
             self._drop(key)
@@ -115,16 +130,43 @@ class Uploads:
         if not block.more:
             self._drop(key)
             return Step.WHOLE, bytes(found.data) + data
-        if self._taken + len(data) > self._most:
+        found.data += data
+        self._count(found.holder, len(data))
+        if self._too_much(found.holder):
             self._drop(key)
             return Step.NO_ROOM, b""
-        found.data += data
         found.touched = now
-        self._taken += len(data)
         self._open.move_to_end(key)
         return Step.MORE, b""
 
+    def _begin(self, key: Hashable, peer: Hashable, known: bool, now: float) -> None:
+        holder = self._holders.setdefault(peer, _Holder(known))
+        if holder.known != known:  # it registered meanwhile, or is no longer registered
+            self._unknown += holder.size if holder.known else -holder.size
+            holder.known = known
+        holder.uploads += 1
+        self._open[key] = _Upload(peer, holder, now)
+        self._count(holder, _FRAME)
+
+    def _too_much(self, holder: _Holder) -> bool:
+        return (
+            self._taken > self._most
+            or holder.uploads > MOST_EACH
+            or holder.size > self._most_each
+            or (not holder.known and self._unknown > self._most_unknown)
+        )
+
+    def _count(self, holder: _Holder, size: int) -> None:
+        self._taken += size
+        holder.size += size
+        if not holder.known:
+            self._unknown += size
+
     def _drop(self, key: Hashable) -> None:
         upload = self._open.pop(key, None)
-        if upload is not None:
-            self._taken -= upload.size
+        if upload is None:
+            return
+        self._count(upload.holder, -len(upload.data) - _FRAME)
+        upload.holder.uploads -= 1
+        if not upload.holder.uploads:
+            del self._holders[upload.peer]

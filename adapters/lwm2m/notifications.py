@@ -60,10 +60,10 @@ class Held:
 
 @dataclass(slots=True)
 class _Open:
-    """What the hub takes in just now of one observation, in order; whether its end came behind."""
+    """What the hub takes in just now of one observation, in order; what ended behind it, if that did."""
 
     held: list[Held] = field(default_factory=list)
-    ended: bool = False
+    ended: tuple[Registration, Observed] | None = None
 
 
 class Reads(Protocol):
@@ -149,7 +149,8 @@ class Notifications:
         there, observed = self._open[held.observed.token], held.observed
         behind = there.held[there.held.index(held) + 1 :]
         there.held.remove(held)
-        there.ended = there.ended or (kept and held.last)
+        if kept and held.last and there.ended is None:
+            there.ended = held.registration, observed
         if not kept:
             # As if it had not come: neither for those that come from now on nor for what fails behind it.
             if observed.mark == held.after:
@@ -159,8 +160,8 @@ class Notifications:
                     later.before = held.before
         if not there.held:
             del self._open[observed.token]
-            if there.ended:
-                self._end(held.registration, observed)
+            if there.ended is not None:
+                self._end(*there.ended)
 
     def _accept_later(self, registration: Registration, observed: Observed, message: Message, peer: Peer) -> bool:
         """Have the rest of it read; False where too many are read already and it is to come again."""
@@ -237,7 +238,8 @@ class Notifications:
         """The device observes it no longer; told behind what the hub takes in just now."""
         there = self._open.get(observed.token)
         if there is not None:
-            there.ended = True
+            # The observation may have been asked for again since what is held came: it is this one that ends.
+            there.ended = registration, observed
         elif self._registry.unwatch(registration, observed):
             observed.active = False
             now = self._ctx.clock.monotonic()

@@ -41,11 +41,11 @@ log = logging.getLogger("hub.adapter.lwm2m")
 
 class Observing:
     """Starts and stops observations; what they report is notifications.py. `unanswered` is told of devices that left
-    something unanswered."""
+    something unanswered, and when they were asked."""
 
     def __init__(
         self, ctx: AdapterContext, crew: Crew, registry: Registry, transfers: Transfers, share: FairShare,
-        unanswered: Callable[[Registration], None],
+        unanswered: Callable[[Registration, float], None],
     ) -> None:
         self._ctx = ctx
         self._crew = crew
@@ -105,15 +105,16 @@ class Observing:
         """The whole of a notification whose first block is there. Raises CallError."""
         # As long for a place as for the blocks: what others are asked takes nothing of their time.
         await self._turn(registration, self._ctx.clock.monotonic() + REST_TIME)
+        asked = self._ctx.clock.monotonic()
         try:
-            deadline = self._ctx.clock.monotonic() + REST_TIME
+            deadline = asked + REST_TIME
             wanted = operation(_request(observed.spec, deadline, "GET"), registration.root)
             owner = Owner(registration.address)
             return await self._transfers.rest(
                 registration, wanted.code, wanted.options, b"", first, deadline, owner
             )
         except DeviceTimeout:
-            self._unanswered(registration)
+            self._unanswered(registration, asked)
             raise
         finally:
             self._give_back(registration)
@@ -179,11 +180,11 @@ class Observing:
         self, registration: Registration, wanted: Operation, options: Options, deadline: float, token: bytes | None
     ) -> Message:
         registration.reachable()
-        owner = Owner(registration.address)
+        owner, asked = Owner(registration.address), self._ctx.clock.monotonic()
         try:
             return await self._transfers.run(registration, wanted.code, options, b"", deadline, owner, token)
         except DeviceTimeout:
-            self._unanswered(registration)
+            self._unanswered(registration, asked)
             raise
 
 

@@ -49,7 +49,7 @@ class Parts:
         # A tenth, and not of the calls' places: when thousands come back at once, so do all their observations.
         share = FairShare(ctx.clock, max(1, settings.total // 10), settings.inflight)
         self.reach = Reach(ctx, self.crew, self.registry, settings.asleep_after.total_seconds(), self._moved)
-        self.observing = Observing(ctx, self.crew, self.registry, self.transfers, share, self.reach.fell_asleep)
+        self.observing = Observing(ctx, self.crew, self.registry, self.transfers, share, self.reach.unanswered)
         self.registrar = Registrar(ctx, self.crew, self.registry, self.reach, settings, self._moved)
         self.notifications = Notifications(
             ctx, self.crew, self.observing.read_rest, self.registry, self.observing.ended, self.reach.relocate,

@@ -99,6 +99,11 @@ class Reach:
         if registration.queue:
             self.unreachable(registration)
 
+    def unanswered(self, registration: Registration, asked: float) -> None:
+        """What the device was asked at `asked` stayed unanswered: so it sleeps, if it has said nothing since."""
+        if registration.heard <= asked:
+            self.fell_asleep(registration)
+
     def unreachable(self, registration: Registration) -> None:
         """Nothing can be sent to the device until it says something."""
         if registration.alive and (registration.held or not registration.asleep):

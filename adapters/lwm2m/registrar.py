@@ -73,6 +73,10 @@ class Registrar:
         """Let nobody expire any more."""
         self.expiries.stop()
 
+    def knows(self, peer: Peer) -> bool:
+        """Whether a registered device is there."""
+        return self._registry.from_peer(peer) is not None
+
     # -- /rd ------------------------------------------------------------------------------------
 
     async def register(

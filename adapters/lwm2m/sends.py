@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import anyio
 
@@ -20,7 +21,6 @@ from hub.model.errors import HubError, UnknownDevice
 from hub.ports.adapter import AdapterContext, DeviceEvent, EventKind
 
 MOST_VALUES = 1000
-MOST_NAME = 255
 # The letters that SenML allows in names (RFC 8428, 4.5.1), as a path.
 _PATH = re.compile(r"(?:/[A-Za-z0-9_.:-]+)+", re.ASCII)
 _FORMATS = (content.SENML_JSON, content.SENML_CBOR)
@@ -68,22 +68,22 @@ class Sends:
     def _events(self, registration: Registration, values: Iterable[Reading]) -> list[DeviceEvent]:
         """One event for each value; none is told before all are found good. Raises ValueError."""
         root = "".join(f"/{piece}" for piece in registration.root)
-        now = self._ctx.clock.monotonic()
+        now, today = self._ctx.clock.monotonic(), self._ctx.clock.now()
         events = []
         for value in values:
             target = value.name
             if root and target.startswith(f"{root}/"):
                 target = target[len(root) :]
-            if len(target) > MOST_NAME or _PATH.fullmatch(target) is None:
+            if _PATH.fullmatch(target) is None:
                 raise ValueError("a name is the path of a resource")
             payload, media = as_text(value.value)
+            attrs: dict[str, Any] = {"observed": False, "max_age": None, "proved": registration.identity is not None}
+            if (measured := value.moment(today)) is not None:
+                attrs["time"] = measured
             events.append(
                 DeviceEvent(
                     EventKind.NOTIFICATION, registration.address, now, target=target, payload=payload,
-                    content_type=media, attrs={
-                        "observed": False, "max_age": None, "time": value.time,
-                        "proved": registration.identity is not None,
-                    },
+                    content_type=media, attrs=attrs,
                 )
             )
         return events

@@ -11,11 +11,16 @@ import binascii
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Any
 
 MOST_RECORDS = 10_000
 MAX_DEPTH = 8
+MOST_NAME = 255
+"""The letters of a name with its base: what resources have is much shorter."""
+# What is less counts from now (RFC 8428, 4.5.3).
+_ABSOLUTE = 1 << 28
 
 Value = bool | int | float | str | bytes | None
 
@@ -42,6 +47,24 @@ class Reading:
     name: str
     value: Value | Pointer = None
     time: float | None = None
+
+    def moment(self, now: datetime) -> datetime | None:
+        """The time that it was given, None where it was given none that a calendar has."""
+        if self.time is None:
+            return None
+        try:
+            if self.time >= _ABSOLUTE:
+                return datetime.fromtimestamp(self.time, UTC)
+            return now.astimezone(UTC) + timedelta(seconds=self.time)
+        except (ValueError, OverflowError, OSError):
+            return None
+
+
+def named(name: str) -> str:
+    """A whole name. Raises ValueError for one that is too long: a short base makes many long names."""
+    if len(name) > MOST_NAME:
+        raise ValueError("a name is too long")
+    return name
 
 
 def from_json(data: bytes) -> list[Reading]:
@@ -129,7 +152,7 @@ def _resolve(pack: Any, opaque: Any) -> list[Reading]:
         base = _text(record, "bn", base)
         base_time = _time(record, "bt", base_time)
         own = _time(record, "t", None)
-        name = base + _text(record, "n", "")
+        name = named(base + _text(record, "n", ""))
         values = [key for key in ("v", "vs", "vb", "vd", "vlo") if key in record]
         if not values and "n" not in record:
             continue  # a record that only sets a base

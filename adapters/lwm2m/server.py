@@ -65,7 +65,8 @@ class Server:
             return await self._whole(message, path, body, peer, identity)
         # Of what tells uploads apart as much as is counted, whatever the device put into its query.
         key = hashlib.blake2b(repr((peer, message.code, path, query_of(message))).encode(), digest_size=16).digest()
-        step, body = self._uploads.add(key, block, body, self._clock.monotonic())
+        known = identity is not None or self._registrar.knows(peer)
+        step, body = self._uploads.add(key, block, body, self._clock.monotonic(), peer, known)
         told = ((BLOCK1, block.encode()),)
         if step is Step.MORE:
             return Reply(codec.CONTINUE, told)

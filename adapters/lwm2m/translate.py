@@ -18,12 +18,24 @@ from adapters.lwm2m import content, senml, tlv
 from adapters.lwm2m.schema import Type, type_of
 from adapters.lwm2m.senml import Pointer, Reading, Value
 
+MOST_TOLD = 512 * 1024
+# What a record takes beside its name and its value.
+_FRAME = 32
+
 Path = tuple[str, ...]
 
 
-def to_senml_json(path: Path, number: int | None, payload: bytes) -> bytes:
-    """An answer of any known format as SenML JSON with full names. Raises ValueError where that cannot be done."""
-    return senml.to_json(readings(path, number, payload))
+def to_senml_json(path: Path, number: int | None, payload: bytes, most: int = MOST_TOLD) -> bytes:
+    """An answer of any known format as SenML JSON with full names. Raises ValueError where that cannot be done, and
+    where it would be of more than about `most` bytes: full names make a few bytes many."""
+    found = readings(path, number, payload)
+    if sum(len(reading.name) + _FRAME + _length(reading.value) for reading in found) > most:
+        raise ValueError("too long with full names")
+    return senml.to_json(found)
+
+
+def _length(value: Value | Pointer) -> int:
+    return len(value) if isinstance(value, str | bytes) else 0
 
 
 def readings(path: Path, number: int | None, payload: bytes) -> list[Reading]:
@@ -79,7 +91,7 @@ def _instance(path: Path) -> Path:
 
 
 def _reading(path: Path, raw: bytes) -> Reading:
-    return Reading("/" + "/".join(path), _of_raw(_type(path), raw))
+    return Reading(senml.named("/" + "/".join(path)), _of_raw(_type(path), raw))
 
 
 def _type(path: Path) -> Type | None:
@@ -156,7 +168,7 @@ def _of_old_json(path: Path, payload: bytes) -> list[Reading]:
             value = Pointer(str(entry["ov"]))
         elif not (value is None or isinstance(value, bool | int | float | str)):
             raise ValueError("an entry has one value")
-        found.append(Reading(whole, value))
+        found.append(Reading(senml.named(whole), value))
     return found
 
 

@@ -19,6 +19,7 @@ from hub.ports.adapter import BadRequest, Delivery, DeviceRequest, DeviceRespons
 
 JSON = "application/json"
 PAYLOAD, TYPE = "$payload", "$type"
+MOST_CODE = 999_999_999
 MOST_LEVELS = 32
 """Levels of lists and objects within each other, of everything that is read here: what is read can be written again."""
 METHODS = frozenset({"GET", "PUT", "POST", "INVOKE"})
@@ -334,10 +335,8 @@ def code_of(code: Any) -> int | None:
     """A code as a number, also where a device writes it as text or as 200.0; None for what is none."""
     if isinstance(code, bool):
         return None
-    if isinstance(code, float) and code.is_integer():
-        return int(code)
-    if isinstance(code, int):
-        return code
+    if isinstance(code, int | float):
+        return int(code) if abs(code) <= MOST_CODE and code == int(code) else None
     if isinstance(code, str) and code.isascii() and code.isdigit() and len(code) <= 9:
         return int(code)
     return None

@@ -81,6 +81,10 @@ class WebSocketAdapter:
         """Close the connection of a device that the hub does not have any more, with 1008."""
         self._attendance.expel(device)
 
+    def send_away(self, device: str) -> None:
+        """Close the connection of a device that may come again, with 1008."""
+        self._attendance.send_away(device)
+
     # -- calls ----------------------------------------------------------------------------------
 
     def check(self, req: DeviceRequest) -> None:

@@ -180,14 +180,13 @@ class Attendance:
 
     async def _left(self, ctx: AdapterContext, registration: Registration, session: Session) -> None:
         """Tell the hub that the device is gone, unless it is back already or the hub itself is going."""
-        now = ctx.clock.monotonic()
-        registration.offline_since = now
+        registration.offline_since = now = ctx.clock.monotonic()
         if session.signed_off:
             self._drop(registration)
             return
         if self.context is not ctx:
             return
-        ctx.clock.call_at(now + self._settings.lifetime.total_seconds(), self._forget, registration, now)
+        self._forget_later(ctx, registration)
         if registration.asleep:
             return  # it said so before it hung up: that is how it sleeps
         async with registration.reporting:
@@ -215,6 +214,23 @@ class Attendance:
             self._drop(registration)
             if registration.session is not None:
                 registration.session.dismiss()
+
+    def send_away(self, device: str) -> None:
+        """Close the connection of a device that may come again, with 1008; it is remembered as after a lost one."""
+        registration = self._registrations.get(device)
+        if registration is None:
+            return
+        registration.asleep = False
+        session, registration.session = registration.session, None
+        if session is None:
+            return
+        session.close(1008, NOT_ADMITTED)
+        if self.context is not None:
+            self._forget_later(self.context, registration)
+
+    def _forget_later(self, ctx: AdapterContext, registration: Registration) -> None:
+        now = registration.offline_since = ctx.clock.monotonic()
+        ctx.clock.call_at(now + self._settings.lifetime.total_seconds(), self._forget, registration, now)
 
 
 def _watch(ctx: AdapterContext, key_id: str | None, session: Session) -> Callable[[], None]:

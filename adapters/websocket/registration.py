@@ -18,15 +18,17 @@ REMEMBERED = 64
 
 
 class DialInObservation:
-    """An observation that a device keeps for the hub; it outlives a lost connection, not a restart of the device."""
+    """An observation that a device keeps for the hub; it outlives a lost connection, not a restart of the device.
+    Implements `ports.adapter.Observation` and `ports.abilities.Dated`."""
 
-    __slots__ = ("active", "id", "registration", "spec")
+    __slots__ = ("active", "began", "id", "registration", "spec")
 
     def __init__(self, spec: ObserveSpec, id: str, registration: Registration) -> None:
         self.spec = spec
         self.id = id
         self.registration = registration
         self.active = False
+        self.began = 0.0
 
     async def cancel(self) -> None:
         """Stop it; a second cancel is harmless. A device that is away is told when it next notifies."""

@@ -275,6 +275,8 @@ class Session:
     async def _answered(self, token: str, response: DeviceResponse) -> None:
         if self._questions.answered(token, response):
             self.registration.heard(token)
+            if (observation := self.registration.observations.get(token)) is not None:
+                observation.began = self._clock.monotonic()
             return
         call_id = call_of_token(token, self.registration.address)
         if call_id is None or self.registration.heard(token):

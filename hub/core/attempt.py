@@ -230,7 +230,7 @@ class Attempts:
         before: Outcome | None = None,
     ) -> None:
         """Take the claim back on disk, then let the call wait for another attempt. `before`: how it ends without one,
-        if it may have been sent.
+        if it may have been sent. One whose device was deleted meanwhile ends so at once.
 
         While that cannot be written the call keeps its slot: memory must not run ahead of the journal.
         """
@@ -251,6 +251,9 @@ class Attempts:
         ticket.before = before or ticket.before
         ticket.retries_used += retry_used
         dispatch.stats.retries += retry_used
+        if dispatch.outlived(ticket):
+            await dispatch.ends.end(ticket, ticket.before or made(Ending.REMOVED))
+            return
         dispatch.again(ticket, pause, parked=park)
 
     async def checkpoint(self, ticket: Ticket, note: bytes) -> float:

@@ -24,22 +24,23 @@ Place = tuple[str, str]
 
 
 _DECODED = 256
-"""About the bytes that one decoded value takes."""
+"""About the bytes that one decoded value takes beside its text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A value and until when (monotonic) it may be told; `values` are what an adapter decoded from it."""
+    """A value and until when (monotonic) it may be told; `values` are what an adapter decoded from it, `size` is about
+    the bytes that all of it takes."""
 
     payload: bytes
     content_type: str | None
     until: float
-    values: Sequence[Any] | None = None
+    values: Sequence[Any] | None
+    size: int
 
-    @property
-    def size(self) -> int:
-        """About the bytes that it takes."""
-        return len(self.payload) + _DECODED * len(self.values or ())
+
+def _size(payload: bytes, values: Sequence[Any] | None) -> int:
+    return len(payload) + (0 if values is None else _DECODED * len(values) + len(repr(values)))
 
 
 class Cache:
@@ -83,7 +84,8 @@ class Cache:
         if max_age is None or max_age <= timedelta(0) or place in self._unsettled:
             return
         seconds = min(max_age, LONGEST).total_seconds()
-        kept = self._kept[key] = Kept(payload, content_type, self._clock.monotonic() + seconds, values)
+        until = self._clock.monotonic() + seconds
+        kept = self._kept[key] = Kept(payload, content_type, until, values, _size(payload, values))
         self._of.setdefault(place, set()).add(key)
         self._size += kept.size
         while len(self._kept) > self._entries or self._size > self._most:

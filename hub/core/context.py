@@ -143,7 +143,7 @@ class Context:
     async def remember(self, device: str, memory: bytes) -> None:
         """Keep what the adapter needs to go on with a registered device after a restart. Raises StorageFailed, and
         UnknownDevice where it is not registered."""
-        known = self._hub.directory.at(self.name, device)
+        known = self._hub.directory.held_at(self.name, device)
         if known is None or known.registration is not Registration.REGISTERED:
             raise UnknownDevice(f"{self.name}: nothing is kept of a device that is not registered")
         await self._hub.directory.put(memory_record(known, memory))
@@ -154,14 +154,16 @@ class Context:
         product = None if known is None else self._hub.products.of_device(known)
         return None if product is None else {id: service_members(told) for id, told in product.services.items()}
 
-    def memories(self) -> Mapping[str, bytes]:
+    def memories(self, *, disabled: bool = False) -> Mapping[str, bytes]:
         """What is kept of this adapter's registered devices, by address."""
-        kept = {}
-        for record in self._hub.directory.records(Kind.MEMORY):
-            device = self._hub.directory.device(record.account, record.id.partition("/")[2])
+        kept, directory = {}, self._hub.directory
+        for record in directory.records(Kind.MEMORY):
+            device = directory.held_device(record.account, record.id.partition("/")[2])
             memory = bytes(record.body["memory"])
-            if device is None or device.adapter != self.name or not memory:
+            if device is None or device.adapter != self.name or not memory or (device.disabled and not disabled):
                 continue
+            if device.disabled and directory.held_at(self.name, device.address) is not device:
+                continue  # another has its place now
             if device.registration is Registration.REGISTERED:
                 kept[device.address] = memory
         return kept
@@ -170,6 +172,11 @@ class Context:
         """The address of this adapter's enabled device of this product key and device key."""
         known = self._hub.directory.by_alias("product-device", identity)
         return known.address if known is not None and known.adapter == self.name else None
+
+    def has_device(self, identity: str) -> bool:
+        """Whether a device of this adapter, disabled or not, is of this product key and device key."""
+        known = self._hub.directory.held_by_alias("product-device", identity)
+        return known is not None and known.adapter == self.name
 
     def psk(self, identity: str) -> bytes | None:
         """The pre-shared key of a device of this adapter, by its identity."""

@@ -54,8 +54,12 @@ class Devices:
 
     def by_alias(self, kind: str, value: str) -> Device | None:
         """The enabled device that has this alias in the whole hub; the kind is one of `HUB_WIDE_ALIASES`."""
+        return _enabled(self.held_by_alias(kind, value))
+
+    def held_by_alias(self, kind: str, value: str) -> Device | None:
+        """As `by_alias`, but a disabled one is found too."""
         owner = self._aliases.get(("", kind, value))
-        return None if owner is None else _enabled(self.get(*owner))
+        return None if owner is None else self.get(*owner)
 
     def by_name(self, account: str, name: str) -> Device | None:
         """The enabled device with this endpoint name, when it is the only one."""
@@ -65,8 +69,12 @@ class Devices:
 
     def at(self, adapter: str, address: str) -> Device | None:
         """The enabled device at this address of this adapter."""
+        return _enabled(self.held_at(adapter, address))
+
+    def held_at(self, adapter: str, address: str) -> Device | None:
+        """As `at`, but a disabled one is found too."""
         owner = self._addresses.get((adapter, address))
-        return None if owner is None else _enabled(self.get(*owner))
+        return None if owner is None else self.get(*owner)
 
     def everywhere(self, id: str) -> list[Device]:
         """The enabled devices with this id, one per account at most."""

@@ -161,6 +161,7 @@ class Directory(Known):
                 memory = b""  # what was kept says who it was, and where
             if memory is not None:
                 records.append(memory_record(device, memory))
+            holder = self._devices.held_at(device.adapter, device.address)
             held = self._devices.hold(device)
             self._arriving[account] += before is None
             try:
@@ -171,6 +172,8 @@ class Directory(Known):
                 raise
             finally:
                 self._arriving[account] -= before is None
+            if holder is not None and (holder.account, holder.id) != (account, id):
+                self.on_displaced(holder)
             after = self._devices.get(account, id) or device
             if old is not None and secret is not None and old.secret != secret and not after.disabled:
                 self.on_new_secret(after)

@@ -51,6 +51,7 @@ class Dispatch:
         self.tickets: dict[CallId, Ticket] = {}
         self.running: Counter[str] = Counter()
         self.open: Counter[Place] = Counter()
+        self._lives: Counter[Place] = Counter()
         self.under_way = 0
         self.claiming = Claiming(self)
         self.queues = Queues(adapters, clock, self.claiming.claim_soon, self.claiming.park_soon)
@@ -126,6 +127,7 @@ class Dispatch:
             expires=monotonic_at(self.clock, call.expires_at),
         )
         ticket.hit = hit
+        ticket.life = self._lives[call.adapter, call.address]
         self.tickets[call.id] = ticket
         self.running[call.spec.application] += 1
         if hit is None:
@@ -214,7 +216,17 @@ class Dispatch:
         self.open[place] -= 1
         if not self.open[place]:
             del self.open[place]
+            self._lives.pop(place, None)
             self.cache.settled(place)
+
+    def left(self, place: Place) -> None:
+        """The device at a place is deleted or moved: who comes there next is another one, even by the same name."""
+        if self.open[place]:
+            self._lives[place] += 1
+
+    def outlived(self, ticket: Ticket) -> bool:
+        """Whether the device that the call was for is not the one at its place any more."""
+        return ticket.life != self._lives[ticket.call.adapter, ticket.call.address]
 
     def standing(self, device: Device) -> tuple[int, int]:
         """How many open calls of a device wait unsent, and how many are under way."""

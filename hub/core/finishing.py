@@ -84,18 +84,19 @@ class Finishing:
         self._dispatch.queues.leave(ticket)
         ticket.turn = Turn.ENDING
 
-    async def _write(self, ticket: Ticket, outcome: Outcome) -> bool:
+    async def _write(self, ticket: Ticket, outcome: Outcome, *, begun: bool = False) -> bool:
         try:
-            first = await self._commit(ticket, outcome)
+            first = await self._commit(ticket, outcome, begun)
         except asyncio.CancelledError:
             # Whoever began it left; nobody else may end this call now, so the hub goes on with it.
             if not self._closed:
-                self._dispatch.spawn(self._write(ticket, outcome), "end")
+                self._dispatch.spawn(self._write(ticket, outcome, begun=True), "end")
             raise
         self._dispatch.drop(ticket)
         return first
 
-    async def _commit(self, ticket: Ticket, outcome: Outcome) -> bool:
+    async def _commit(self, ticket: Ticket, outcome: Outcome, begun: bool) -> bool:
+        """`begun`: the same end was handed over before, and may be on disk though nobody heard of it."""
         dispatch, call, bare = self._dispatch, ticket.call, False
         while True:
             now = dispatch.clock.now()
@@ -117,7 +118,7 @@ class Finishing:
                 log.warning("the end of call %s could not be written, trying again: %s", call.id, failure)
                 dispatch.stats.storage_failures += 1
                 await dispatch.clock.sleep_until(dispatch.clock.monotonic() + STORAGE_PAUSE)
-        if offset is None:
+        if offset is None and not begun:
             return False
         dispatch.stats.ended[outcome.ending.value] += 1
         if deliveries:
@@ -184,17 +185,18 @@ class Finishing:
             scope.cancel()
 
     def remove_device(self, device: Device) -> None:
-        """A device left for good: what was not sent to it never will be (decisions E1)."""
+        """A device left for good: what was not sent to it never will be (decisions E1). What may have reached it
+        before is told as it stands since."""
         self._waiting_for(device, made(Ending.REMOVED))
 
     def block_device(self, device: Device) -> None:
-        """A device was suspended: what was not sent to it never will be."""
+        """A device was suspended: the same."""
         self._waiting_for(device, made(Ending.REMOVED, "DEVICE_BLOCKED"))
 
     def _waiting_for(self, device: Device, outcome: Outcome) -> None:
         for ticket in self._dispatch.queues.of_device(device.adapter, device.address):
             if ticket.turn is Turn.QUEUED:
-                self.soon(ticket, outcome)
+                self.soon(ticket, ticket.before or outcome)
 
     def end_overdue(self) -> None:
         """End what should have ended by its deadline and did not: the net under everything else."""

@@ -19,6 +19,7 @@ from hub.core.cache import Cache
 from hub.core.calls import Calls
 from hub.core.channels import Channels
 from hub.core.context import Context
+from hub.core.devices import known_by
 from hub.core.directory import Directory
 from hub.core.dispatch import Dispatch
 from hub.core.intake import Intake
@@ -37,7 +38,7 @@ from hub.model.device import Device
 from hub.model.errors import CannotListen, Unavailable
 from hub.model.event import Event
 from hub.model.ids import new_incarnation
-from hub.ports.abilities import Expels, TellsGateways
+from hub.ports.abilities import Expels, SendsAway, TellsGateways
 from hub.ports.adapter import Adapter
 from hub.ports.clock import Clock
 from hub.ports.engine import Engine
@@ -83,6 +84,7 @@ class Hub:
         self.directory = Directory(engine.directory, clock, self.limits)
         self.directory.on_left = self._expel
         self.directory.on_back = lambda device: self._order(device, "enable")
+        self.directory.on_displaced = self._forget_place
         self.directory.on_new_secret = self._doubt
         self.access = Access(self.directory, clock, self.limits, self.stats)
         self.access.homes = _homes(adapters)
@@ -151,12 +153,17 @@ class Hub:
         now = self.directory.held_device(device.account, device.id)
         if now is None or now.adapter != device.adapter:
             self._order(device, "delete")
-        elif now.disabled:
+        elif now.disabled and not device.disabled:
             self._order(device, "disable")
-        adapter = self.adapters.get(device.adapter)
-        if isinstance(adapter, Expels):
-            adapter.expel(device.address)
-        if now is not None and (now.adapter, now.address) != (device.adapter, device.address):
+        adapter, place = self.adapters.get(device.adapter), (device.adapter, device.address)
+        if now is None or (now.adapter, now.address) != place:
+            # Before the adapter gives up what is under way: that is not for whoever comes to this place next.
+            self.dispatch.left(place)
+        if now is not None and now.disabled and known_by(now) == known_by(device) and isinstance(adapter, SendsAway):
+            adapter.send_away(device.address)
+        elif self._vacant(device):
+            self._forget_place(device)
+        if now is not None and (now.adapter, now.address) != place:
             self.presence.moved(device)
         elif now is not None and not now.disabled:
             self.presence.doubted(now)
@@ -164,13 +171,29 @@ class Hub:
     def _order(self, device: Device, verb: str) -> None:
         adapter, identity = self.adapters.get(device.adapter), device.aliases.get("product-device")
         if identity is not None and isinstance(adapter, TellsGateways):
-            adapter.order(identity, verb)
+            owner = self.directory.held_by_alias("product-device", identity)
+            if owner is None or (owner.account, owner.id) == (device.account, device.id):
+                adapter.order(identity, verb)
+
+    def _forget_place(self, device: Device) -> None:
+        adapter = self.adapters.get(device.adapter)
+        if isinstance(adapter, Expels):
+            adapter.expel(device.address)
+
+    def _vacant(self, device: Device) -> bool:
+        """Whether nobody else has the place of a device; a disabled one keeps its own only until somebody wants it."""
+        owner = self.directory.held_at(device.adapter, device.address)
+        return owner is None or (owner.account, owner.id) == (device.account, device.id)
 
     def _doubt(self, device: Device) -> None:
         adapter = self.adapters.get(device.adapter)
-        if isinstance(adapter, Expels) and "serve" in adapter.capabilities.role:
+        if isinstance(adapter, SendsAway):
+            adapter.send_away(device.address)
+        elif isinstance(adapter, Expels) and "serve" in adapter.capabilities.role:
             adapter.expel(device.address)
-            self.presence.doubted(device)
+        else:
+            return
+        self.presence.doubted(device)
 
     def _committed(self, events: Sequence[Event]) -> None:
         self.stats.events += len(events)

@@ -27,9 +27,12 @@ class Known:
         self._revisions: dict[tuple[Kind, str], int] = {}
         self._followers: dict[Kind, list[Changed]] = {}
         self.on_left: Callable[[Device], None] = _nobody
-        """Told of a device, as it was, that is deleted, disabled, moved or known by another PSK identity now."""
+        """Told of a device, as it was, that is disabled now; and of one, disabled or not, that is deleted, moved or
+        known by another PSK identity."""
         self.on_back: Callable[[Device], None] = _nobody
         """Told of a device that was disabled and is no longer."""
+        self.on_displaced: Callable[[Device], None] = _nobody
+        """Told of a disabled device whose place another one has from now on."""
         self.on_new_secret: Callable[[Device], None] = _nobody
         """Told of a device that proves who it is by another secret from now on."""
 
@@ -68,6 +71,14 @@ class Known:
     def at(self, adapter: str, address: str) -> Device | None:
         """The enabled device that the adapter calls by this address, in the whole hub."""
         return self._devices.at(adapter, address)
+
+    def held_at(self, adapter: str, address: str) -> Device | None:
+        """As `at`, but a disabled one is found too, until another takes its place."""
+        return self._devices.held_at(adapter, address)
+
+    def held_by_alias(self, kind: str, value: str) -> Device | None:
+        """As `by_alias`, but a disabled one is found too, until another takes its place."""
+        return self._devices.held_by_alias(kind, value)
 
     def everywhere(self, id: str) -> list[Device]:
         """The enabled devices with this id in any account: for a device that says its id and not its account."""
@@ -127,9 +138,9 @@ class Known:
                 device = replace(device, presence=now.presence, last_seen=now.last_seen)
             self._devices.place(device)
             moved = now is not None and known_by(now) != known_by(device)
-            if now is not None and not now.disabled and (moved or device.disabled):
+            if now is not None and (moved or (device.disabled and not now.disabled)):
                 self.on_left(now)
-            elif now is not None and now.disabled and not device.disabled:
+            if now is not None and now.disabled and not device.disabled:
                 self.on_back(device)
         else:
             self._records[record.kind][record.id] = record
@@ -141,7 +152,7 @@ class Known:
         if kind is Kind.DEVICE:
             gone = self._devices.get(*owner_of(id))
             self._devices.remove(*owner_of(id))
-            if gone is not None and not gone.disabled:
+            if gone is not None:
                 self.on_left(gone)
         else:
             self._records[kind].pop(id, None)

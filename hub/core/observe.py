@@ -8,7 +8,7 @@ wants themselves are `wants.py`, rules that make them `rules.py`.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 
@@ -48,6 +48,9 @@ from hub.ports.engine import ChannelLog
 
 OBSERVE_TIME = 30.0
 CANCEL_TIME = 10.0
+
+TakenBack = Callable[[Sequence[tuple[str, str]]], Awaitable[None]]
+"""Is told the devices and paths that only rules wanted that are gone."""
 
 log = logging.getLogger("hub.observe")
 
@@ -155,15 +158,26 @@ class Observing:
         await self._values.told((device.account, device.id))
         return bool(before) if path is None else path in before
 
-    async def put_rules(self, application: str, account: str, rules: Sequence[Rule]) -> list[tuple[str, str]]:
+    async def put_rules(
+        self, application: str, account: str, rules: Sequence[Rule], taken_back: TakenBack | None = None
+    ) -> None:
         """Replace the application's rules. New ones speak from a device's next registration or update on; what only a
-        rule wanted that is gone now is wanted no more. Returns those devices and paths. Raises StorageFailed."""
+        rule wanted that is gone now is wanted no more. `taken_back` is called with that before this returns; when that
+        fails, or the hub ends before, once more when rules are put again. Raises what it raises, and StorageFailed."""
         async with self._rules_put.line(Kind.RULE, application):
+            # First of all what is left from before: only what is written next knows of it after a restart.
+            await self._take_back(application, taken_back)
             await self._wants.settle(application)
             await self.rules.replace(application, account, rules)
-            gone = await self._wants.forget_ruled(application, account)
-        await self._values.told()
-        return gone
+            await self._wants.forget_ruled(application, account)
+            await self._values.told()
+            await self._take_back(application, taken_back)
+
+    async def _take_back(self, application: str, taken_back: TakenBack | None) -> None:
+        gone = self._wants.gone(application)
+        if gone and taken_back is not None:
+            await taken_back(gone)
+        self._wants.taken_back(application)
 
     @asynccontextmanager
     async def registering(self, device: Device, *, anew: bool) -> AsyncIterator[None]:
@@ -317,12 +331,13 @@ class Observing:
         drafts: list[EventDraft] = []
         for path, payload, content_type in together:
             value = DeviceResponse(200, payload, content_type, age, event.attrs.get("native") or {})
-            if not event.attrs.get("past"):
-                self._values.remember(device, path, value)
-                if (running := self._running.get((*owner, path))) is not None:
-                    running.told(value, event.at)
             who, said = self._wants.who(owner, path), event.attrs.get("time")
             drafts += self._values.drafts(device, path, value, who, event.seq, said)
+            if event.attrs.get("past"):
+                continue
+            running = self._running.get((*owner, path))
+            if running is None or running.told(value, event.at):
+                self._values.remember(device, path, value)
         await self._values.append(owner, drafts)
 
 

@@ -26,9 +26,12 @@ class Running:
         """The device is asked (again): what was told before is older than what it answers."""
         self.last = None
 
-    def told(self, value: DeviceResponse, at: float) -> None:
-        """A value came at this moment."""
+    def told(self, value: DeviceResponse, at: float) -> bool:
+        """A value came at this moment; whether it is the newest."""
+        if at < self.last_at:
+            return False
         self.last, self.last_at = value, at
+        return True
 
     def begun(self, observation: Observation, answer: DeviceResponse) -> bool:
         """It runs from now on; whether the answer that it began with is the newest value, and not one told before."""
@@ -36,4 +39,6 @@ class Running:
         if self.last is not None and (not isinstance(observation, Dated) or self.last_at >= observation.began):
             return False
         self.last = None if answer.status == NO_VALUE_YET else answer
+        if isinstance(observation, Dated):
+            self.last_at = observation.began
         return self.last is not None

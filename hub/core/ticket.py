@@ -40,8 +40,8 @@ class Ticket:
 
     __slots__ = (
         "attempt", "attempt_deadline", "before", "call", "committed", "deadline", "ended", "expires", "guard", "hit",
-        "lane", "not_before", "note", "parked", "queued", "retries_used", "running", "scope", "slot", "timer", "turn",
-        "waiters",
+        "lane", "life", "not_before", "note", "parked", "queued", "retries_used", "running", "scope", "slot", "timer",
+        "turn", "waiters",
     )
 
     def __init__(self, call: Call, lane: Lane, deadline: float, expires: float) -> None:
@@ -56,6 +56,7 @@ class Ticket:
         self.ended: asyncio.Future[None] | None = None
         self.guard: Timer | None = None
         self.hit: Outcome | None = None
+        self.life = 0
         self.not_before = 0.0
         self.note: bytes | None = None
         self.parked = call.stage is Stage.PARKED

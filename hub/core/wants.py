@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import anyio.lowlevel
@@ -41,6 +42,9 @@ class Life(enum.Flag):
 MOST_WANTS = 1000
 """Of an application, for one device."""
 
+MOST_GONE = 65_536
+"""Of an application: resources that rules ended and that are to be taken back."""
+
 TURN = 1000
 """Steps of a long walk before others have a turn."""
 
@@ -57,7 +61,8 @@ class Wants:
     """All wants. `unwanted` is called for each resource that nobody wants any more.
 
     What memory has is what the record on disk says, less what only rules wanted that are gone meanwhile. While such a
-    record says more than is true it is `_stale`, and is written before the rules change once more.
+    record says more than is true it is `_stale`, and is written before the rules change once more. `_gone` is what
+    ended by rules and was not taken back yet, as far as is known, by application; what is wanted again is not in it.
     """
 
     def __init__(self, directory: Directory, rules: Rules, unwanted: Callable[[Watched], None]) -> None:
@@ -66,6 +71,7 @@ class Wants:
         self._unwanted = unwanted
         self._wants: dict[Owner, dict[str, Wanted]] = {}
         self._stale: dict[str, set[Owner]] = {}
+        self._gone: dict[str, OrderedDict[tuple[str, str], None]] = {}
         self._told: dict[Owner, list[Device]] = {}
         self._lines: dict[str, dict[Owner, tuple[asyncio.Lock, list[None]]]] = {}
 
@@ -158,34 +164,37 @@ class Wants:
                 if isinstance(failure, BaseException):
                     raise RuntimeError("wants could not be written") from failure
 
-    async def forget_ruled(self, application: str, account: str) -> list[tuple[str, str]]:
-        """The application's rules changed: what only a rule wanted that is gone is wanted no more. Returns those
-        devices and paths.
+    async def forget_ruled(self, application: str, account: str) -> None:
+        """The application's rules changed: what only a rule wanted that is gone is wanted no more, but `gone`.
 
         Only memory changes: there may be very many devices. `load` looks at the rules too.
         """
-        gone: list[tuple[str, str]] = []
         done = 0
         # All of which the application wants something or is about to, and more.
         about = (owner for owner in self._lines.get(application, ()) if owner not in self._wants)
         for owner in [*self._wants, *about]:
-            ended, steps = await self._forget_ruled(application, owner) if owner[0] == account else ((), 1)
-            gone += ((owner[1], path) for path in ended)
-            done += steps
+            done += await self._forget_ruled(application, owner) if owner[0] == account else 1
             if done >= TURN:
                 done = 0
                 await anyio.lowlevel.checkpoint()
-        return gone
 
-    async def _forget_ruled(self, application: str, owner: Owner) -> tuple[Collection[str], int]:
-        """The same for one device: its paths, and how many steps that took, about."""
+    async def _forget_ruled(self, application: str, owner: Owner) -> int:
+        """The same for one device; how many steps that took, about."""
         if application not in self.of(owner) and owner not in self._lines.get(application, ()):
-            return (), 1
+            return 1
         async with self.line(owner, application):
             wanted = self.of(owner).get(application, {})
             device = self._keep_ruled(owner, application, wanted)
-            ended = wanted.keys() - self.of(owner).get(application, {}).keys()
-            return ended, 50 + len(wanted) + (0 if device is None else len(device.resources))
+            return 50 + len(wanted) + (0 if device is None else len(device.resources))
+
+    def gone(self, application: str) -> list[tuple[str, str]]:
+        """Devices and paths that only rules of the application wanted that are gone, and that were not taken back; of
+        very many the last."""
+        return list(self._gone.get(application, ()))
+
+    def taken_back(self, application: str) -> None:
+        """All of `gone` was."""
+        self._gone.pop(application, None)
 
     def _keep_ruled(self, owner: Owner, application: str, wanted: Wanted) -> Device | None:
         """Take these wants into memory, less what only rules wanted that are gone; the device as it was judged."""
@@ -196,9 +205,14 @@ class Wants:
             ruled = set() if device is None else self._rules.wanted(application, device)
             judged = {path: life if path in ruled else life & ~Life.RULE for path, life in wanted.items()}
             kept = {path: life for path, life in judged.items() if life}
+        self._know(owner, application, kept)
         if kept != wanted:
             self._stale.setdefault(application, set()).add(owner)
-        self._know(owner, application, kept)
+        if ended := wanted.keys() - kept.keys():
+            gone = self._gone.setdefault(application, OrderedDict())
+            gone.update(((owner[1], path), None) for path in ended)
+            while len(gone) > MOST_GONE:
+                gone.popitem(last=False)
         return device
 
     def _fresh(self, application: str, owner: Owner) -> None:
@@ -217,6 +231,9 @@ class Wants:
             mine.pop(application, None)
         if not mine:
             del self._wants[owner]
+        if gone := self._gone.get(application):
+            for path in wanted:
+                gone.pop((owner[1], path), None)
         for path in before.keys() - wanted.keys():
             if not self.who(owner, path):
                 self._unwanted((*owner, path))

@@ -111,10 +111,12 @@ class Schema:
                 yield Fault(400, "bad-attribute", f"The attribute [{where}.{name}] is required.")
         for name, given in value.items():
             if name in known:
-                yield from self._misfits(given, self._resolved(known[name]), f"{where}.{name}", depth)
+                yield from self._misfits(given, known[name], f"{where}.{name}", depth)
 
-    def _misfits(self, value: Any, rule: Mapping[str, Any], where: str, depth: int) -> Iterator[Fault]:
-        if depth > MOST_NESTED or (value is None and _nullable(rule)):
+    def _misfits(self, value: Any, said: Any, where: str, depth: int) -> Iterator[Fault]:
+        rule = self._resolved(said)
+        # Documents say it of the place beside a pointer, too.
+        if depth > MOST_NESTED or (value is None and (_nullable(rule) or _nullable(said))):
             return
         kind = rule.get("type")
         kinds = [kind] if isinstance(kind, str) else [one for one in kind or () if isinstance(one, str)]
@@ -127,9 +129,8 @@ class Schema:
         if not _within(value, rule):
             yield Fault(400, "bad-attribute", f"The attribute [{where}] is out of range.")
         if isinstance(value, list):
-            inner = self._resolved(rule.get("items"))
             for item in value:
-                yield from self._misfits(item, inner, where, depth + 1)
+                yield from self._misfits(item, rule.get("items"), where, depth + 1)
         elif isinstance(value, dict):
             yield from self._faults(value, rule, where, depth + 1)
 
@@ -232,8 +233,10 @@ def _unknown(name: str, where: str) -> Fault:
     return Fault(400, "bad-attribute", f"The attribute [{where}.{name}] does not exist.")
 
 
-def _nullable(rule: Mapping[str, Any]) -> bool:
+def _nullable(rule: Any) -> bool:
     """Whether null is said to fit, as 3.0 says it, or as documents of 2.0 do; 3.1 has a type for it."""
+    if not isinstance(rule, Mapping):
+        return False
     return rule.get("nullable") is True or rule.get("x-nullable") is True
 
 

@@ -13,7 +13,7 @@ from hub.ports.adapter import DeviceRequest, DeviceResponse
 
 __all__ = [
     "Checks", "Dated", "Expels", "FindsDevices", "HoldsKeys", "JudgesAddresses", "KnowsServices", "Recovers",
-    "Remembers", "Resumes", "ServesAsgi", "TellsGateways", "WatchesKeys",
+    "Remembers", "Resumes", "SendsAway", "ServesAsgi", "TellsGateways", "WatchesKeys",
 ]
 
 # What a context may offer.
@@ -32,8 +32,9 @@ class Remembers(Protocol):
         """
         ...
 
-    def memories(self) -> Mapping[str, bytes]:
-        """What is kept of the devices of this adapter that are registered, by address; asked for at `start`."""
+    def memories(self, *, disabled: bool = False) -> Mapping[str, bytes]:
+        """What is kept of the devices of this adapter that are registered, by address; asked for at `start`. With
+        `disabled` also of those that are disabled now: they may be enabled again."""
         ...
 
 
@@ -76,6 +77,10 @@ class FindsDevices(Protocol):
     def address_of(self, identity: str) -> str | None:
         """The address of this adapter's device that is `<product key>/<device key>`; None for no such, and for a
         disabled one. From memory."""
+        ...
+
+    def has_device(self, identity: str) -> bool:
+        """Whether this adapter has a device, disabled or not, that is `<product key>/<device key>`. From memory."""
         ...
 
 
@@ -129,12 +134,22 @@ class Recovers(Protocol):
 
 @runtime_checkable
 class Expels(Protocol):
-    """Optional: sends away a device that the hub no longer has at this address (deleted, disabled, moved), or no
-    longer takes for who it was (another PSK identity, another secret)."""
+    """Optional: sends away a device that the hub no longer has at this address (deleted, moved), or no longer takes for
+    who it was (another PSK identity); where it does not `SendsAway`, also one that may come again."""
 
     def expel(self, device: str) -> None:
         """End its connection and forget its registration, without a report; harmless when it is not there. It may
         dial in again and is then judged anew."""
+        ...
+
+
+@runtime_checkable
+class SendsAway(Protocol):
+    """Optional: sends away a device that the hub has still, and that may come again: it was disabled, or has to prove
+    who it is by another secret."""
+
+    def send_away(self, device: str) -> None:
+        """End its connection, without a report; what was stored for it stays. Harmless when it is not there."""
         ...
 
 
@@ -145,7 +160,7 @@ class TellsGateways(Protocol):
     def order(self, identity: str, verb: str) -> None:
         """The device that is `<product key>/<device key>` was disabled (`disable`), enabled again (`enable`), or is no
         device of this adapter any more (`delete`: nothing that is kept speaks of it then). Harmless where no gateway
-        has it. `expel` follows the first and the last."""
+        has it. `send_away` follows the first, `expel` the last."""
         ...
 
 

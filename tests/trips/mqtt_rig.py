@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +129,45 @@ def wire_params(payload: bytes) -> dict[str, Any]:
     """The parameters of a command."""
     body: dict[str, Any] = json.loads(payload)["params"]
     return body
+
+
+async def closed(double: DeviceDouble) -> None:
+    """The hub has closed the connection."""
+    async with asyncio.timeout(PATIENCE):
+        await double.closed.wait()
+
+
+async def declare(plant: Plant, id: str) -> None:
+    """Bring a device back that was deleted."""
+    aliases = {"product-device": f"{PRODUCT}/{id}"}
+    await plant.hub.directory.put_device(Device(id, "acme", "mqtt", "", aliases=aliases), secret=f"s-{id}".encode())
+
+
+async def store_something(plant: Plant, gateway: DeviceDouble) -> None:
+    """An attribute, a tag, and a sub-device that is logged in."""
+    assert (await gateway.request("thing/attribute/update", {"attributes": {"a": 1}}))["code"] == 200
+    assert (await gateway.request("thing/tag/update", [{"tagKey": "t", "tagValue": "v"}]))["code"] == 200
+    await logged_in(plant, gateway, "sub")
+
+
+async def has_everything(gateway: DeviceDouble, **more: int) -> None:
+    """What `store_something` stored is there, with `more` attributes."""
+    assert (await gateway.request("thing/attribute/query", {"attributes": []}))["data"] == {"a": 1, **more}
+    assert (await gateway.request("thing/tag/query", {"tags": []}))["data"] == {"t": "v"}
+    assert (await gateway.request("thing/topo/get", {}))["data"] == [{"productKey": PRODUCT, "deviceKey": "sub"}]
+    assert (await gateway.request("combine/login", sub_of("sub"), session=True))["code"] == 200
+
+
+async def enable(plant: Plant, id: str, enabled: bool = True) -> None:
+    """Enable a device, or disable it."""
+    held = plant.hub.directory.held_device("acme", id)
+    assert held is not None
+    await plant.hub.directory.put_device(replace(held, disabled=not enabled))
+
+
+async def successor_is_free(plant: Plant, gateway: DeviceDouble) -> None:
+    """Another gateway may have it, and the first has what is left."""
+    other = await plant.device("other")
+    assert (await other.request("thing/topo/add", [sub_of("sub")]))["code"] == 200
+    assert (await gateway.request("thing/topo/get", {}))["data"] == [{"productKey": PRODUCT, "deviceKey": "pump"}]
+    assert (await gateway.request("combine/login", sub_of("sub"), session=True))["code"] == 740

@@ -17,7 +17,7 @@ from adapters.mqtt.listener.double import DeviceDouble
 from hub.ports.clock import SystemClock
 from tests.hub_process import HubProcess, free_port
 from tests.trips.front_rig import PATIENCE
-from tests.trips.test_lwm2m_hub import free_udp_port
+from tests.trips.lwm2m_rig import free_udp_port
 
 pytestmark = pytest.mark.anyio
 

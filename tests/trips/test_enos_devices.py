@@ -12,7 +12,7 @@ from adapters.lwm2m.double import DeviceDouble
 from adapters.lwm2m.endpoint import UdpEndpoint
 from hub.ports.clock import SystemClock
 from tests.hub_process import HubProcess
-from tests.trips.test_lwm2m_hub import CONFIG, free_udp_port
+from tests.trips.lwm2m_rig import CONFIG, free_udp_port
 
 pytestmark = pytest.mark.anyio
 

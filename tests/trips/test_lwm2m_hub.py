@@ -3,107 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import os
-import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
 
-from adapters.lwm2m import codec, content
-from adapters.lwm2m.codec import CON, NON, Message
+from adapters.lwm2m import codec
 from adapters.lwm2m.double import DeviceDouble, Refused
 from adapters.lwm2m.endpoint import UdpEndpoint
-from adapters.lwm2m.option import CONTENT_FORMAT, OBSERVE, uint
 from hub.ports.clock import SystemClock
 from hub.serving import raise_file_limit
 from tests.hub_process import HubProcess
+from tests.trips.lwm2m_rig import CONFIG, Served, call, events, free_udp_port, serving
 
 pytestmark = pytest.mark.anyio
 
 AT_ONCE = 100
 READY_WITHIN = 2.0
-OTHER = "ak_stand_test_0123456789"
-CONFIG = """
-[accounts.acme]
-[applications.shop]
-account = "acme"
-[keys.test]
-application = "shop"
-scopes = ["call", "listen", "device"]
-key = "ak_lwm2m_test_0123456789"
-[applications.stand]
-account = "acme"
-[keys.stand]
-application = "stand"
-scopes = ["call", "listen", "device"]
-key = "ak_stand_test_0123456789"
-[adapters.lwm2m]
-kind = "lwm2m"
-account = "acme"
-open = true
-port = {port}
-"""
-KEYED = """
-[devices.meter8]
-account = "acme"
-adapter = "lwm2m"
-aliases = { "psk-identity" = "the-identity" }
-secret_env = "METER_PSK"
-[devices.meter9]
-account = "acme"
-adapter = "lwm2m"
-address = "urn:meter:9"
-name = "Meter 9"
-aliases = { "psk-identity" = "meter9" }
-secret_env = "METER_PSK"
-"""
-
-
-def free_udp_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def messages(hub: HubProcess, key: str | None = None) -> list[dict[str, Any]]:
-    """All messages on the channel, in order."""
-    told: list[dict[str, Any]] = []
-    place, page = "offset=0", {"messages": [None]}
-    while page["messages"]:
-        answer = hub.ask("GET", f"v1/channels/default/messages?{place}&limit=1000&wait=0", None, key)
-        page = answer or {"messages": []}
-        told += page["messages"]
-        if told:
-            place = f"offset={told[-1]['offset']}&epoch={told[-1]['epoch']}"
-    return told
-
-
-def events(hub: HubProcess) -> list[str]:
-    """The kinds of all events on the channel, in order."""
-    members = ("registrations", "reg-updates", "de-registrations", "registrations-expired", "async-responses")
-    return [member for message in messages(hub) for member in members if member in message]
-
-
-def values(hub: HubProcess, device: str, key: str | None = None) -> list[bytes]:
-    """What the channel told of the values of a device, in order."""
-    return [
-        base64.b64decode(item["payload"])
-        for message in messages(hub, key) for item in message.get("notifications", ()) if item["ep"] == device
-    ]
-
-
-async def call(hub: HubProcess, device: str, **body: Any) -> dict[str, Any]:
-    answer = await asyncio.to_thread(hub.ask, "POST", f"v1/devices/{device}/calls", body, None, Prefer="wait=20")
-    assert isinstance(answer, dict)
-    return answer
 
 
 @asynccontextmanager
@@ -179,35 +100,10 @@ async def test_registered_devices_are_called_before_and_after_a_kill_without_reg
     assert (told["registrations"], told["reg-updates"], told["async-responses"]) == (count, 1, count + 1)
 
 
-@dataclass(frozen=True)
-class Served:
-    """A hub with devices that have keys, and the port that is open to everybody."""
-
-    hub: HubProcess
-    port: int
-
-    @contextmanager
-    def device(self, name: str, made: type[DeviceDouble] = DeviceDouble, **more: Any) -> Iterator[DeviceDouble]:
-        """A device on a socket of its own, that has not registered."""
-        double = made(name, UdpEndpoint("127.0.0.1", 0), ("127.0.0.1", self.port), SystemClock(), **more)
-        try:
-            yield double
-        finally:
-            double.close()
-
-    async def presence(self, device: str) -> str:
-        """As the native front tells it."""
-        told = await asyncio.to_thread(self.hub.ask, "GET", f"v1/devices/{device}")
-        return str(told["presence"])
-
-
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    port = free_udp_port()
-    folder = tmp_path_factory.mktemp("hub")
-    config = CONFIG.format(port=port) + KEYED
-    with HubProcess(folder, config=config, key="ak_lwm2m_test_0123456789", environ={"METER_PSK": "a key"}) as hub:
-        yield Served(hub, port)
+    with serving(tmp_path_factory.mktemp("hub")) as made:
+        yield made
 
 
 async def test_a_device_that_is_deleted_is_told_so_at_its_next_word_and_may_register_again(served: Served) -> None:
@@ -266,100 +162,3 @@ async def test_a_device_that_sleeps_is_shown_asleep_after_a_restart_and_register
                 pass  # each question is a round trip, none is a pause
         assert await served.presence("wakeful") == "online"
         assert Counter(await asyncio.to_thread(events, served.hub)) == before
-
-
-async def observe(served: Served, device: str, key: str | None = None) -> None:
-    """Have the observable resource of a device observed."""
-    place = f"v1/devices/{device}/observations/observable"
-    await asyncio.to_thread(served.hub.ask, "PUT", place, None, key)
-
-
-async def until_told(served: Served, device: str, last: bytes, key: str | None = None) -> list[bytes]:
-    """The values told of a device, once one of them is this."""
-    async with asyncio.timeout(10):
-        while last not in (told := await asyncio.to_thread(values, served.hub, device, key)):
-            pass  # each question is a round trip, none is a pause
-    return told
-
-
-class Quick(DeviceDouble):
-    """Its value changes right behind its answer to an observe."""
-
-    def _observe(self, message: Message, path: str, observe: int) -> None:
-        super()._observe(message, path, observe)
-        if observe == 0:
-            self._value, self._order = b"new", self._order + 1
-            self.transmit(Message(NON, codec.CONTENT, 9000, message.token, [(OBSERVE, uint(self._order))], b"new"))
-
-
-async def test_a_change_right_behind_the_first_value_stays_the_newest_for_everybody(served: Served) -> None:
-    with served.device("quick", Quick) as device:
-        await device.register()
-        await observe(served, "quick")
-        told = await until_told(served, "quick", b"new")
-        asked = device.received
-        now = await call(served.hub, "quick", method="GET", uri="/observable")
-        await observe(served, "quick", OTHER)
-        theirs = await until_told(served, "quick", b"new", OTHER)
-
-    assert told[-1] == theirs[-1] == base64.b64decode(now["payload-b64"]) == b"new"
-    assert device.received == asked  # it was told from what the hub keeps
-
-
-async def test_a_burst_of_confirmed_and_unconfirmed_values_is_told_whole_and_in_order(served: Served) -> None:
-    with served.device("burst") as device:
-        await device.register()
-        await observe(served, "burst")
-        await until_told(served, "burst", b"0")
-        (token,) = device.observing
-        for n in range(10, 60):
-            options = [(OBSERVE, uint(n))]
-            device.transmit(Message(CON if n % 6 == 0 else NON, codec.CONTENT, 9000 + n, token, options, b"%d" % n))
-        told = await until_told(served, "burst", b"59")
-    assert told == [b"0", *(b"%d" % n for n in range(10, 60))]
-
-
-async def test_the_token_of_an_observation_is_honoured_after_a_kill(served: Served) -> None:
-    with served.device("kept") as device:
-        await device.register()
-        await observe(served, "kept")
-        await until_told(served, "kept", b"0")
-        (token,) = device.observing
-        await asyncio.to_thread(served.hub.kill)
-        device._asked_for = lambda message: None  # type: ignore[method-assign]  # so nothing is observed anew
-        await asyncio.to_thread(served.hub.start)
-        device.confirms = True
-        await device.notify([b"after the kill"])
-        told = await until_told(served, "kept", b"after the kill")
-        assert (told, list(device.observing)) == ([b"0", b"after the kill"], [token])
-
-
-class Battery(DeviceDouble):
-    """It knows no format but TLV, whatever it is asked."""
-
-    def _reply(self, to: Message, reply: Message) -> None:
-        options = [option for option in reply.options if option[0] != CONTENT_FORMAT]
-        tlv = [*options, (CONTENT_FORMAT, uint(content.TLV))]
-        super()._reply(to, Message(reply.kind, codec.CONTENT, reply.mid, reply.token, tlv, bytes.fromhex("c10964")))
-
-
-async def test_what_a_device_says_in_tlv_is_decoded_beside_its_bytes_wherever_the_native_front_tells_it(
-    served: Served,
-) -> None:
-    raw, said = base64.b64encode(bytes.fromhex("c10964")).decode(), [{"n": "/3/0/9", "v": 100}]
-    with served.device("battery", Battery, links="</3/0>;obs") as device:
-        await device.register()
-        answer = await call(served.hub, "battery", method="GET", uri="/3/0")
-        await asyncio.to_thread(served.hub.ask, "PUT", "v1/devices/battery/observations/3/0")
-        await until_told(served, "battery", bytes.fromhex("c10964"))
-        asked = device.received
-        kept = await call(served.hub, "battery", method="GET", uri="/3/0")
-        assert device.received == asked
-        told = await asyncio.to_thread(messages, served.hub)
-
-    found = [item for message in told for item in message.get("notifications", ()) if item["ep"] == "battery"]
-    found += [item for message in told for item in message.get("async-responses", ()) if item["device"] == "battery"]
-    for view in (answer, kept):
-        assert (view["payload-b64"], view["values"]) == (raw, said)
-    assert len(found) == 3
-    assert all((item["payload"], item["values"]) == (raw, said) for item in found), found

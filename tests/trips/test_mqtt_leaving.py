@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,22 +9,22 @@ from pathlib import Path
 import pytest
 
 from adapters.mqtt.listener.double import DeviceDouble
-from hub.model.device import Device, Presence
+from hub.model.device import Presence
+from hub.model.outcome import Ending
 from hub.model.principal import Scope
-from tests.trips.mqtt_rig import PATIENCE, PRODUCT, Plant, logged_in, running, sub_of
+from tests.trips.mqtt_rig import (
+    PRODUCT,
+    closed,
+    declare,
+    has_everything,
+    logged_in,
+    running,
+    store_something,
+    sub_of,
+    successor_is_free,
+)
 
 pytestmark = pytest.mark.anyio
-
-
-async def closed(double: DeviceDouble) -> None:
-    async with asyncio.timeout(PATIENCE):
-        await double.closed.wait()
-
-
-async def declare(plant: Plant, id: str) -> None:
-    """Bring a device back that was deleted."""
-    aliases = {"product-device": f"{PRODUCT}/{id}"}
-    await plant.hub.directory.put_device(Device(id, "acme", "mqtt", "", aliases=aliases), secret=f"s-{id}".encode())
 
 
 async def test_a_deleted_device_is_sent_away_and_its_call_under_way_has_an_end(tmp_path: Path) -> None:
@@ -159,14 +158,6 @@ async def test_a_deleted_sub_device_leaves_no_place_to_its_successor(tmp_path: P
             await successor_is_free(plant, await plant.device("gateway"))
 
 
-async def successor_is_free(plant: Plant, gateway: DeviceDouble) -> None:
-    """Another gateway may have it, and the first has what is left."""
-    other = await plant.device("other")
-    assert (await other.request("thing/topo/add", [sub_of("sub")]))["code"] == 200
-    assert (await gateway.request("thing/topo/get", {}))["data"] == [{"productKey": PRODUCT, "deviceKey": "pump"}]
-    assert (await gateway.request("combine/login", sub_of("sub"), session=True))["code"] == 740
-
-
 async def test_a_disabled_sub_device_keeps_its_place(tmp_path: Path) -> None:
     async with running(tmp_path) as plant:
         gateway = await plant.device("gateway")
@@ -179,6 +170,7 @@ async def test_a_disabled_sub_device_keeps_its_place(tmp_path: Path) -> None:
 async def test_another_secret_ends_the_connection_that_was_made_by_the_old_one(tmp_path: Path) -> None:
     async with running(tmp_path) as plant:
         pump, other = await plant.device("pump"), await plant.device("other")
+        await store_something(plant, pump)
         await plant.hub.directory.put_device(plant.known("pump"), secret=b"s-pump")
         await pump.settle()
         assert not pump.closed.is_set()  # it is the same one
@@ -187,8 +179,9 @@ async def test_another_secret_ends_the_connection_that_was_made_by_the_old_one(t
         await closed(pump)
         assert plant.known("pump").presence is Presence.OFFLINE
         assert await plant.double("pump").connect() == 4
-        await plant.device("pump", secret="s-new")
+        again = await plant.device("pump", secret="s-new")
         assert plant.known("pump").presence is Presence.ONLINE
+        await has_everything(again)
         await other.settle()
         assert not other.closed.is_set()
 
@@ -202,3 +195,20 @@ async def test_a_sub_device_with_another_secret_has_to_be_logged_in_again(tmp_pa
         assert (await gateway.request("combine/login", sub_of("sub"), session=True))["code"] == 742
         assert (await gateway.request("combine/login", sub_of("sub", "s-new"), session=True))["code"] == 200
         assert orders(gateway) == []
+
+
+async def test_a_call_that_waits_to_be_sent_again_is_not_sent_to_the_successor_of_its_device(tmp_path: Path) -> None:
+    async with running(tmp_path) as plant:
+        pump = await plant.device("pump")
+        pump.hold()
+        call = await plant.submit("pump", method="PUT", target="/measurepoint/x", payload=b"1", retries=1)
+        await pump.asked()
+        await plant.hub.presence.remove(plant.known("pump"))
+        await declare(plant, "pump")
+        successor = await plant.device("pump")
+        plant.clock.advance(5)
+
+        outcome = (await plant.ended(call)).outcome
+        assert outcome is not None and outcome.ending is Ending.TIMED_OUT
+        assert (await plant.ended(await plant.submit("pump"))).outcome
+        assert [message.topic for message in successor.messages if "measurepoint/set" in message.topic] == []

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.mqtt.listener.double import DeviceDouble
+from adapters.mqtt.listener.double import Asked, DeviceDouble
 from hub.delivery.envelope import message
 from hub.model.event import EventKind
 from hub.model.ids import CallId
@@ -88,3 +88,74 @@ async def test_the_time_of_a_value_is_told_with_it(tmp_path: Path) -> None:
             ("/measurepoint/t", "2023-11-14T22:13:20.123Z"), ("/event/hot", "2023-11-14T22:13:20.456Z"),
             *[("/measurepoint/t", None)] * 5,
         ]  # fmt: skip
+
+
+async def asked_for_its_value(plant: Plant, double: DeviceDouble) -> tuple[Asked, bytes]:
+    """The read that begins an observation of the point `t`, and the answer to it: 2."""
+    double.hold()
+    await plant.hub.observe.want("shop", plant.known("pump"), "/measurepoint/t")
+    asked = await double.asked()
+    return asked, orjson.dumps({"id": asked.body["id"], "code": 200, "data": {"t": 2}})
+
+
+async def told(plant: Plant, count: int) -> list[bytes]:
+    """The values told, once there are so many."""
+    async with asyncio.timeout(PATIENCE):
+        while len(events := await plant.events(EventKind.NOTIFICATION)) < count:
+            await plant.hub.engine.journal.park([CallId("nobody")])
+    return [event.body["payload"] for event in events]
+
+
+async def test_the_answer_that_begins_an_observation_is_newer_than_a_post_that_came_before_it(tmp_path: Path) -> None:
+    async with running(tmp_path) as plant:
+        double = await plant.device("pump")
+        asked, answer = await asked_for_its_value(plant, double)
+        await post(double, "post", 1, time=ago(plant, 60))
+        plant.clock.advance(0.001)
+        await asked.say(answer)
+
+        assert await told(plant, 2) == [b"1", b"2"]
+        await plant.hub.observe.want("shop", plant.known("pump"), "/measurepoint/t", tell_again=True)
+        assert await told(plant, 3) == [b"1", b"2", b"2"]
+
+
+async def test_a_post_that_came_before_the_answer_is_older_though_the_disk_kept_it_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path) as plant:
+        double = await plant.device("pump")
+        asked, answer = await asked_for_its_value(plant, double)
+        log, gate, came = plant.hub.engine.log, asyncio.Event(), asyncio.Event()
+        append = log.append
+
+        async def slow(*given: Any) -> Any:
+            came.set()
+            await gate.wait()
+            return await append(*given)
+
+        monkeypatch.setattr(log, "append", slow)
+        posts = [asyncio.ensure_future(post(double, "post", value)) for value in (0, 1)]
+        async with asyncio.timeout(PATIENCE):
+            await came.wait()
+        await double.settle()
+        plant.clock.advance(0.001)
+        await asked.say(answer)
+        await double.settle()
+        gate.set()
+        await asyncio.gather(*posts)
+
+        assert sorted(await told(plant, 3)) == [b"0", b"1", b"2"]
+        await plant.hub.observe.want("shop", plant.known("pump"), "/measurepoint/t", tell_again=True)
+        assert (await told(plant, 4))[-1] == b"2"
+
+
+async def test_a_post_right_behind_the_answer_that_begins_an_observation_is_newer(tmp_path: Path) -> None:
+    async with running(tmp_path) as plant:
+        double = await plant.device("pump")
+        asked, answer = await asked_for_its_value(plant, double)
+        await asked.say(answer)
+        await post(double, "post", 1)
+        seen = len(await told(plant, 1))
+
+        await plant.hub.observe.want("shop", plant.known("pump"), "/measurepoint/t", tell_again=True)
+        assert (await told(plant, seen + 1))[-1] == b"1"

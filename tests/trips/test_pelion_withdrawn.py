@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,10 @@ from typing import Any
 import pytest
 
 from hub.dialects.pelion import withdrawals
-from hub.model.record import Kind
+from hub.dialects.pelion.withdrawn import MOST, Withdrawn
+from hub.model.errors import StorageFailed
+from hub.model.event import Position
+from hub.model.record import Kind, Record
 from tests.trips.front_rig import Front
 from tests.trips.pelion_callback_rig import failed, registered
 from tests.trips.pelion_pull_rig import WEBSOCKET, completed, over, polling
@@ -252,3 +256,99 @@ async def test_a_delete_when_nothing_waits_writes_nothing(rig: Rig) -> None:
     await front.ask("DELETE", TEMPERATURE)
 
     assert await stored(front) == 0
+
+
+async def waiting_by_rule(front: Front, observed: Observed) -> None:
+    """A value that waits and that a rule subscribed."""
+    await front.ask("PUT", RULES, [{"endpoint-name": "lamp", "resource-path": ["/3303/0/5700"]}])
+    await observed.register()
+    await observed.values(1)
+    await taken(front)
+    await observed.value(b"1")
+
+
+def test_taking_back_very_much_costs_as_much_as_it_is() -> None:
+    withdrawn, began = Withdrawn(), time.process_time()
+    resources = [("lamp", f"/1/{number}") for number in range(4 * MOST)]
+    for number in range(4):
+        withdrawn.take(resources[number * MOST : (number + 1) * MOST], Position("e", number))
+    withdrawn.take(resources, Position("e", 4))
+    withdrawn.take([("lamp", "/2/0")], Position("e", 5))
+    assert len(withdrawn) == MOST
+
+    withdrawn.passed(Position("e", 4))
+
+    assert (len(withdrawn), time.process_time() - began < 3) == (1, True)
+
+
+def test_what_was_taken_back_of_another_life_of_the_channel_is_no_matter_any_more() -> None:
+    withdrawn = Withdrawn()
+    withdrawn.take([("lamp", "/1/0")], Position("old", 9))
+    withdrawn.take([("lamp", "/1/1")], Position("new", 2))
+    assert len(withdrawn) == 1
+
+    withdrawn.passed(Position("new", 1))
+    assert len(withdrawn) == 1
+
+    withdrawn.passed(Position("new", 2))
+    assert len(withdrawn) == 0
+
+
+async def test_of_very_much_taken_back_at_once_no_more_is_kept_than_of_little(rig: Rig) -> None:
+    front, observed = rig
+    await subscribed(rig, TEMPERATURE)
+    await observed.value(b"1")
+    await front.ask("DELETE", TEMPERATURE)
+    resources = [("lamp", f"/1/{number}") for number in range(MOST + 5)]
+    await front.pelion.channels.withdrawals.take("shop", "acme", resources, kept=True)
+
+    (record,) = front.core.hub.directory.records(Kind.WITHDRAWN)
+    kept = record.body["paths"]["lamp"]
+    assert (len(kept), kept[0], kept[-1]) == (MOST, "/1/5", f"/1/{MOST + 4}")
+
+
+async def test_a_crash_between_the_rules_and_what_they_take_back_is_made_good_by_the_repeated_delete(
+    tmp_path: Path,
+) -> None:
+    async with running_observed(tmp_path) as rig:
+        await waiting_by_rule(*rig)
+        await rig[0].core.hub.observe.put_rules("shop", "acme", [])
+
+    async with running_observed(tmp_path, again=True) as (front, _):
+        assert (await front.ask("DELETE", RULES)).status == 204
+        assert told(await taken(front)) == []
+
+
+async def test_what_could_not_be_taken_back_is_by_the_repeated_delete(tmp_path: Path) -> None:
+    async with running_observed(tmp_path) as (front, observed):
+        await waiting_by_rule(front, observed)
+        directory = front.core.hub.directory
+        put = directory.put
+
+        async def failing(record: Record) -> Record:
+            if record.kind is Kind.WITHDRAWN:
+                raise StorageFailed("the disk is full")
+            return await put(record)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(directory, "put", failing)
+            assert [(await front.ask("DELETE", RULES)).status for _ in range(2)] == [503, 503]
+        assert (await front.ask("DELETE", RULES)).status == 204
+
+    async with running_observed(tmp_path, again=True) as (front, _):
+        assert told(await taken(front)) == []
+
+
+async def test_what_a_rule_ended_and_is_subscribed_again_is_not_taken_back_by_other_rules(tmp_path: Path) -> None:
+    async with running_observed(tmp_path) as rig:
+        await waiting_by_rule(*rig)
+        await rig[0].core.hub.observe.put_rules("shop", "acme", [])
+
+    async with running_observed(tmp_path, again=True) as rig:
+        front, observed = rig
+        await subscribed(rig, TEMPERATURE)
+        await observed.value(b"2")
+        await observed.register()
+        await front.ask("PUT", RULES, [])
+
+        assert told(await taken(front)) == ["/3303/0/5700"]

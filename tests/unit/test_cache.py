@@ -106,3 +106,11 @@ def test_the_oldest_go_when_they_are_too_large(cache: Cache) -> None:
     cache.keep(LAMP, "/c", None, bytes(101), None, MINUTE)
 
     assert len(cache) == 0
+
+
+def test_the_names_of_what_was_decoded_count_too(clock: ManualClock) -> None:
+    cache = Cache(clock, entries=1000, size=10_000)
+    for n in range(10):
+        cache.keep(LAMP, f"/{n}", None, b"1", None, MINUTE, [{"n": "/" + "x" * 3000, "v": 1}])
+
+    assert [look(cache, f"/{n}") for n in range(10)] == [None] * 7 + [b"1"] * 3

@@ -293,10 +293,12 @@ async def test_a_device_is_told_to_have_left_when_it_is_deleted_disabled_or_move
 
     await directory.put_device(lamp(address="acme/elsewhere"))
     await directory.put_device(lamp(address="acme/elsewhere", disabled=True))
-    await directory.put_device(lamp())
+    await directory.put_device(lamp())  # what was kept at the place that it had while it was disabled is nobody's now
+    await directory.put_device(lamp(disabled=True))
     await directory.delete_device(lamp())
 
-    assert left == [("websocket", place) for place in ("acme/lamp", "acme/elsewhere", "acme/lamp")]
+    places = ("acme/lamp", "acme/elsewhere", "acme/elsewhere", "acme/lamp", "acme/lamp")
+    assert left == [("websocket", place) for place in places]
 
 
 async def test_a_crowd_of_new_devices_cannot_run_past_the_limit(store: StoreInMemory, clock: ManualClock) -> None:

@@ -42,8 +42,10 @@ class SulkingJournal:
         self._behind = behind
         self.refusals = refusals
         self.faults = faults
+        self.ending = asyncio.Event()
 
     async def finish(self, end: End) -> int | None:
+        self.ending.set()
         if self.faults:
             self.faults -= 1
             raise ZeroDivisionError
@@ -291,3 +293,38 @@ async def test_an_update_does_not_undo_what_was_changed_while_it_waited_its_turn
         after = core.hub.directory.device("acme", "lamp")
     assert after is not None
     assert (after.name, after.expires_at is not None) == ("Lamp of the hall", True)
+
+
+async def anything(url: str) -> None:
+    """Take every address for a callback."""
+
+
+async def test_an_end_whose_beginner_left_while_it_was_written_is_told_and_counted_as_any_other(tmp_path: Path) -> None:
+    async with running_core(tmp_path, idempotent_methods=frozenset({"GET"})) as core:
+        rings = 0
+
+        def ring() -> None:
+            nonlocal rings
+            rings += 1
+
+        core.hub.dispatch.ends.on_deliveries = ring
+        core.hub.intake.vet_callback = anything
+        call = await core.submit(method="GET", callback="http://127.0.0.1:9/cb")
+        (await core.adapter.next()).fail(NotConnected(delivery=Delivery.MAYBE))
+        await core.settle()
+        response = DeviceResponse(200, b"1", max_age=60)
+        ctx = core.adapter.ctx
+        assert ctx is not None
+        core.hub.dispatch.journal = journal = SulkingJournal(core.hub.dispatch.journal)  # type: ignore[assignment]
+        late = DeviceEvent(
+            Heard.LATE_RESPONSE, "lamp", core.clock.monotonic(), attrs={"call_id": call.id, "response": response}
+        )
+        task = asyncio.get_running_loop().create_task(ctx.accept(late))
+        async with asyncio.timeout(5):
+            await journal.ending.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await core.ended(call)
+        await core.settle()
+
+        assert (rings, core.hub.dispatch.stats.ended["answered"], len(core.hub.cache)) == (1, 1, 1)

@@ -14,10 +14,11 @@ import pytest
 from hub.core.sealing import AesGcmSealer
 from hub.dialects.powerstore.job import row
 from hub.engines.sqlite import SqliteEngine
+from hub.engines.sqlite.rows import read_outcome
 from hub.model.call import Call, CallSpec, CallState
 from hub.model.errors import OutOfRange
 from hub.model.ids import CallId, CallIds, Incarnation
-from hub.model.job import USER, created, facets_of
+from hub.model.job import USER, JobState, created, facets_of
 from hub.model.job_shape import JOB, SHAPES, UNFILTERED
 from hub.model.outcome import Ending, Outcome
 from hub.model.query import Form, Query, apply
@@ -149,6 +150,38 @@ async def test_the_engine_finds_what_the_evaluator_finds(tmp_path: Path, clock: 
             assert page.place == apply(query, rows)[1], asked
     finally:
         await engine.stop()
+
+
+async def test_jobs_that_ended_before_an_upgrade_are_found_by_their_state_with_few_outcomes_read(
+    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engine_on(tmp_path, clock)
+    await engine.start(lambda events: None)
+    states = await filled(engine, random.Random(7), 60)
+    await engine.stop()
+    older = sqlite3.connect(data_file(tmp_path), isolation_level=None)
+    older.execute("UPDATE job SET state = NULL, status = NULL")
+    older.close()
+    read: list[Ending] = []
+
+    def reading(body: bytes) -> Outcome:
+        outcome = read_outcome(body)
+        read.append(outcome.ending)
+        return outcome
+
+    monkeypatch.setattr("hub.engines.sqlite.jobs.read_outcome", reading)
+    again = engine_on(tmp_path, clock)
+    await again.start(lambda events: None)
+    try:
+        for name, words in ("state", JobState), ("phase", [state.phase for state in JobState]):
+            for word in words:
+                asked = [(name, f"eq.{word.value if isinstance(word, JobState) else word}")]
+                query = parse_query(asked, SHAPES, JOB)
+                page = await again.journal.jobs("acme", "array", query)
+                assert page.place == apply(query, [row(state) for state in states])[1], asked
+        assert set(read) == {Ending.DEVICE_ERROR}
+    finally:
+        await again.stop()
 
 
 async def test_what_is_forgotten_is_no_job_any_more(tmp_path: Path, clock: ManualClock) -> None:

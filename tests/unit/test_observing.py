@@ -38,10 +38,10 @@ class DatedWatched(Watched):
     began = 0.0
 
 
-async def tell(core: Core, payload: bytes) -> None:
-    """The lamp tells a value by itself."""
+async def tell(core: Core, payload: bytes, ago: float = 0.0) -> None:
+    """The lamp tells a value by itself; it came so many seconds `ago`."""
     assert core.adapter.ctx is not None
-    now, attrs = core.clock.monotonic(), {"observed": True, "max_age": 60}
+    now, attrs = core.clock.monotonic() - ago, {"observed": True, "max_age": 60}
     event = DeviceEvent(Heard.NOTIFICATION, "lamp", now, PATH, payload, "text/plain", attrs=attrs)
     await core.adapter.ctx.accept(event)
 
@@ -127,6 +127,27 @@ async def test_an_answer_that_came_behind_a_value_is_told_behind_it(
         await core.hub.observe.want("shop", lamp(core.hub), PATH)
         assert await told(core) == events
         assert cached(core) == events[-1][1]
+
+
+@pytest.mark.parametrize("made", [Watched, DatedWatched])
+async def test_a_value_that_was_long_on_its_way_does_not_replace_a_newer_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: type[Watched]
+) -> None:
+    async with running_core(tmp_path, observe="native") as core:
+        monkeypatch.setattr(DatedWatched, "began", core.clock.monotonic())
+
+        async def nothing() -> None: ...
+
+        observing(core, monkeypatch, nothing, made)
+        await core.hub.observe.want("shop", lamp(core.hub), PATH)
+        await core.settle()
+        if made is Watched:
+            await tell(core, b"new")
+        await tell(core, b"late", ago=1.0)
+
+        newest = b"new" if made is Watched else b"old"
+        assert [payload for _, payload in await told(core)] == [*([b"old"] if made is Watched else []), newest, b"late"]
+        assert cached(core) == newest
 
 
 async def test_what_was_told_before_the_device_was_asked_again_is_older_than_its_answer(

@@ -27,6 +27,8 @@ LAMP: dict[str, Any] = {
         "until": {"type": "string", "x-nullable": True},
         "from": {"type": ["string", "null"]},
         "tints": {"type": "array", "items": {"type": "string", "nullable": True}},
+        "glow": {"$ref": "#/definitions/Mood", "nullable": True},
+        "moods": {"type": "array", "items": {"$ref": "#/definitions/Mood", "x-nullable": True}},
     },
 }
 INSTANCE: dict[str, Any] = {
@@ -77,6 +79,10 @@ CASES: list[tuple[str, str, Any, tuple[int, str] | None]] = [
     ("POST", "lamp", {"name": "desk", "watts": 9, "mood": "warm", "tags": ["a"], "place": {"floor": 1}}, None),
     ("POST", "lamp", {"name": "desk", "free": {"any": 1}, "ratio": 1}, None),
     ("POST", "lamp", {"name": "desk", "any": None, "shade": None, "until": None, "from": None, "tints": [None]}, None),
+    ("POST", "lamp", {"name": "desk", "glow": None, "moods": [None, "warm"]}, None),
+    ("POST", "lamp", {"name": "desk", "glow": "hot"}, (400, "bad-attribute")),
+    ("POST", "lamp", {"name": "desk", "moods": ["hot"]}, (400, "bad-attribute")),
+    ("POST", "lamp", {"name": "desk", "mood": None}, (400, "bad-attribute")),
     ("POST", "lamp", {"name": "desk", "watts": None}, (400, "bad-attribute")),
     ("POST", "lamp", {"name": "desk", "mood": None}, (400, "bad-attribute")),
     ("POST", "lamp", {"name": "desk", "tags": None}, (400, "bad-attribute")),

@@ -213,3 +213,18 @@ async def test_a_call_of_a_millisecond_is_sent(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("left", "timeout", "enough"), [(0.05, 300, True), (0.049, 300, False), (0.0, 1, False)])
 def test_enough_is_a_twentieth_of_a_second_at_most(left: float, timeout: float, enough: bool) -> None:
     assert enough_time(left, timedelta(seconds=timeout)) is enough
+
+
+@pytest.mark.parametrize("leaving", ["remove_device", "block_device"])
+async def test_a_call_that_may_have_reached_a_device_which_leaves_is_not_told_to_be_unsent(
+    tmp_path: Path, leaving: str
+) -> None:
+    async with running_core(tmp_path, idempotent_methods=frozenset({"GET"})) as core:
+        call = await core.submit(method="GET", retries=1)
+        await waits_for_another(core, call, DeviceTimeout(delivery=Delivery.MAYBE))
+        device = core.hub.directory.device("acme", "lamp")
+        assert device is not None
+        getattr(core.hub.dispatch.ends, leaving)(device)
+
+        state = await core.ended(call)
+        assert state.outcome is not None and state.outcome.ending is Ending.TIMED_OUT

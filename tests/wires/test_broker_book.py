@@ -43,7 +43,7 @@ class Broker:
         if self.echoes:
             self.echo.hear(topic, payload)
 
-    async def before(self, wanted: Awaitable[Any], seconds: float) -> Any:
+    async def before(self, wanted: Awaitable[Any], seconds: float, again: object = None) -> Any:
         if self.says is not None:
             self.listening.answered(1, (self.says,))
         if isinstance(wanted, Awaitable) and getattr(wanted, "done", lambda: False)():

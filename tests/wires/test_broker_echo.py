@@ -19,7 +19,7 @@ async def test_a_message_to_itself_that_could_not_be_sent_is_not_waited_for() ->
         sent.append(payload)
         raise ConnectionError("the connection broke")
 
-    async def before(wanted: Awaitable[Any], seconds: float) -> Any:
+    async def before(wanted: Awaitable[Any], seconds: float, again: object = None) -> Any:
         return await wanted
 
     echo = Echo("own", send, before)

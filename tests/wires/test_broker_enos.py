@@ -10,14 +10,17 @@ import orjson
 import pytest
 
 from adapters.mqtt.broker.double import DeviceDouble
+from adapters.mqtt.broker.filter import Filter
 from adapters.mqtt.broker.mosquitto import PROGRAM, Mosquitto
-from adapters.mqtt.broker.sessions import PAUSE
+from adapters.mqtt.broker.sessions import PAUSE, Sessions
 from adapters.mqtt.broker.settings import read
-from hub.ports.adapter import Delivery
+from adapters.mqtt.broker.subscriptions import NotLet, Subscriptions
+from hub.ports.adapter import Delivery, EventKind
+from tests.clock import ManualClock
 from tests.contracts.adapter_case import refused
 from tests.contracts.context import ContextDouble
 from tests.require import require
-from tests.wires.broker_bench import PATIENCE, Bench, bench, until
+from tests.wires.broker_bench import PATIENCE, Bench, bench, turns, until
 
 pytestmark = pytest.mark.anyio
 
@@ -163,3 +166,78 @@ async def test_a_point_is_not_set_late_by_a_broker_that_keeps_even_qos_0() -> No
             assert double.received == 1
     finally:
         keeping.close()
+
+
+async def test_a_broker_that_forgets_the_sessions_while_they_are_prepared_has_them_prepared_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, sessions = ManualClock(), Sessions({"pk/a": "a", "pk/b": "b"})
+    done: list[str] = []
+
+    async def prepare(place: Any, clock: Any, client_id: str, address: str, services: Any) -> None:
+        if len(done) == 1:
+            sessions.met(resumed=False)
+        done.append(client_id)
+
+    async def ready() -> None:
+        await turns()
+
+    monkeypatch.setattr("adapters.mqtt.broker.sessions.prepare", prepare)
+    running = asyncio.ensure_future(sessions.run(None, clock, ready, lambda address: None))  # type: ignore[arg-type]
+    await turns(20)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+    assert (done, sessions.missing) == (["a", "b", "a", "b"], set())
+
+
+async def test_a_post_that_the_broker_will_send_again_is_answered_once_and_only_when_it_is_held() -> None:
+    async with bench("enos", session=600, presence={}) as b:
+        double = b.rig.double()
+        topic = f"/sys/{double.address}/thing/measurepoint/post"
+        double.heard, double.listens = [], [f"{topic}_reply"]
+        await double.connect()
+        b.ctx.fail_accept = True
+        double.publish(topic, orjson.dumps({"id": "7", **POINTS}), 1)
+        await b.ctx.failed(1)
+        intake = b.adapter.links[1]
+        intake.cut()
+        await until(lambda: intake.resting)
+        await b.up()
+        await b.ctx.failed(2)
+        for _ in range(5):
+            b.clock.advance(1)
+            await b.turns()
+        await double.flushed()
+        assert double.heard == []
+
+        b.ctx.fail_accept = False
+        b.clock.advance(1)
+        await double.until(lambda: len(double.heard or ()) == 1)
+        await double.flushed()
+        assert len(double.heard) == len(b.ctx.of(EventKind.NOTIFICATION)) == 1
+
+
+async def test_where_the_broker_refuses_what_the_hub_would_only_refuse_everything_else_is_heard(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    listening = Subscriptions([], answered, 10, five=True)
+
+    class Strict:
+        def listen(self, wanted: Any) -> int:
+            answers = tuple(135 if "ota" in topic else 1 for topic, _, _ in wanted)
+            asyncio.get_running_loop().call_soon(listening.answered, 1, answers)
+            return 1
+
+    client: Any = Strict()
+    async with bench("enos") as b:
+        filters = b.adapter.links[1]._listening.filters
+    await listening.listen(client, filters)
+    assert "/sys/+/+/ota/device/inform" in caplog.text
+
+    with pytest.raises(NotLet, match="ota"):
+        await listening.listen(client, [Filter("ota/needed")])
+
+
+async def answered(wanted: Any, seconds: float, again: object = None) -> Any:
+    return await wanted

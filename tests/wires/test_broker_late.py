@@ -230,3 +230,16 @@ async def test_hubs_that_hear_the_same_answers_leave_those_of_the_other_alone(sp
             assert ctx.of(EventKind.LATE_RESPONSE) == []
         finally:
             await other.stop(1.0)
+
+
+async def test_an_answer_to_what_was_asked_before_the_hub_had_its_name_in_its_ids_ends_its_call() -> None:
+    async with bench("template", presence={}) as b:
+        double = await b.rig.device()
+        id = wire.message_id("asked-before", double.address, "")
+        template = b.rig.settings.template
+        assert template is not None
+        answer = orjson.dumps({"id": id, "code": 200, "result": 1})
+        double.publish(template.reply.fill(device=double.address), answer, 1)
+        await b.ctx.seen(EventKind.LATE_RESPONSE)
+
+        assert calls(b) == ["asked-before"]

@@ -40,6 +40,38 @@ def test_no_message_id_comes_again_within_247_seconds_at_whatever_pace(step: flo
         clock.advance(step)
 
 
+@pytest.mark.parametrize("silence", [82.0, 160.0, 232.0, 246.0])
+@pytest.mark.parametrize("before", [1, 3000, 20_000, MIDS_PER_LIFETIME - 1])
+def test_no_message_id_comes_again_within_247_seconds_when_a_burst_follows_a_silence(
+    silence: float, before: int
+) -> None:
+    clock = ManualClock()
+    mids = Mids(clock.now())
+    mids.next(clock, UNSENT)
+    clock.advance(246)
+    used = {mids.next(clock, UNSENT) for _ in range(before)}
+    clock.advance(silence)
+    burst: list[int] = []
+    with suppress(Busy):
+        burst += (mids.next(clock, UNSENT) for _ in range(MIDS_PER_LIFETIME))
+    assert len(set(burst)) == len(burst) >= 16_000
+    assert used.isdisjoint(burst)
+
+
+@pytest.mark.parametrize("step", [-86_400.0, 450.0, 500.0, 655.36, 86_400.0])
+def test_a_clock_that_is_set_keeps_nobody_waiting_and_repeats_no_message_id(step: float) -> None:
+    clock = ManualClock()
+    mids = Mids(clock.now())
+    used = {mids.next(clock, UNSENT) for _ in range(20_000)}
+    clock.step_wall(step)
+    clock.advance(EXCHANGE_LIFETIME - 1)
+    used |= {mids.next(clock, UNSENT) for _ in range(1000)}
+    clock.advance(1)
+    after = {mids.next(clock, UNSENT) for _ in range(10_000)}
+    assert len(after) == 10_000
+    assert after.isdisjoint(used)
+
+
 @pytest.mark.parametrize("pace", [3.0, 7.0, 100.0, 400.0])
 def test_message_ids_after_a_restart_were_not_used_within_247_seconds_before_it(pace: float) -> None:
     clock = ManualClock()

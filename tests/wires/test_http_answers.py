@@ -224,6 +224,21 @@ async def test_garbage_hurts_nobody(caplog: pytest.LogCaptureFixture) -> None:
 # -- away and back --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("said", "told"), [("text/plain;  charset=utf-8", True), ("text/plain; \x80", False), ("a " * 4000 + "\xe9", False)]
+)
+async def test_a_content_type_is_told_as_it_is_where_it_is_printable(said: str, told: bool) -> None:
+    async with plain() as b:
+
+        async def script(heard: Heard) -> bool:
+            lines = f"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Type: {said}\r\n\r\n1"
+            await heard.send(lines.encode("latin-1"))
+            return True
+
+        b.server.script = script
+        assert (await b.call("GET")).content_type == (said if told else None)
+
+
 async def gone(b: Bench) -> None:
     await b.server.close()
     for _ in range(5):

@@ -13,6 +13,7 @@ from hub.model.device import Presence
 from hub.ports.adapter import Delivery, EventKind
 from tests.contracts.adapter_case import refused
 from tests.wires.http_bench import Bench, bench
+from tests.wires.test_http_back import until_so
 
 pytestmark = pytest.mark.anyio
 
@@ -60,6 +61,21 @@ async def test_one_that_accepts_and_never_answers_is_away_after_five_requests() 
 
         assert (b.adapter.health()["state"], b.adapter.presence("array")) == ("up", Presence.ONLINE)
         assert (await b.call("GET")).status == 200
+
+
+async def test_one_that_hung_while_it_was_looked_for_is_back_soon_after_it_is_well() -> None:
+    async with plain() as b:
+        mute(b, "/")
+        for _ in range(5):
+            await hung(b, "/x")
+        await b.ctx.seen(EventKind.OFFLINE, "array")
+        upstream, b.server.mute = b.places[0].upstream, True
+        before = upstream.requests
+        await until_so(b, lambda: upstream.requests > before, 5)
+        await until_so(b, lambda: False, 0.5)  # the look is on its way
+        b.server.mute = False
+
+        assert await until_so(b, lambda: not upstream.breaker.open, 60) <= 8
 
 
 @pytest.mark.parametrize(("failures", "needed"), [(1, 5), (7, 7)])

@@ -122,3 +122,33 @@ async def test_where_lists_take_all_requests_some_are_kept_for_jobs_that_are_ask
         assert max([*rounds.values(), *later.values()]) <= MOST
         assert [task.done() for task in tasks] == [id in odd for id in ids]
         await leave(tasks)
+
+
+@pytest.mark.parametrize("ending", ["", "="])  # an id with = is in no list
+async def test_one_that_was_answered_badly_has_its_turn_however_many_are_asked_after_alone(
+    ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = (f"{number}{ending}" for number in range(1000))
+    monkeypatch.setattr("adapters.http.double.uuid.uuid4", lambda: next(ids))
+    async with bench(requests_per_second=1000, interval_most=2) as b:
+        tasks = await several(b, 60, HOUR)
+        one = f"5{ending}"
+        bad = True
+
+        async def script(heard: Heard) -> bool:
+            nonlocal bad
+            if bad and heard.path == f"/api/job/{one}":
+                bad = False
+                await heard.json(500, {})
+                return True
+            return await untold(b, set(b.server.jobs) - {"7"})(heard)
+
+        b.server.script = script
+        async with asyncio.timeout(10):
+            while bad:
+                await b.pass_time(1)
+        b.server.end(one)
+        await b.pass_time(40)
+
+        assert tasks[5].done()
+        await leave(tasks)

@@ -18,6 +18,7 @@ from adapters.websocket.frame import Event, Hello, Notify, Ping, Result, Unknown
 from adapters.websocket.rig import KEY, Rig, create_rig
 from adapters.websocket.settings import read
 from hub.model.device import Presence
+from hub.ports.abilities import Dated
 from hub.ports.adapter import Delivery, EventKind, ObserveSpec
 from tests.contracts.adapter_case import Case, refused, within
 from tests.contracts.context import ContextDouble
@@ -242,6 +243,31 @@ async def test_observing_a_mute_device_times_out_and_leaves_nothing(case: Case) 
     await case.barrier(double)
 
 
+async def test_the_answer_that_begins_an_observation_is_dated_when_it_is_read(case: Case) -> None:
+    double = await rig_of(case).device()
+    asked: list[Any] = []
+
+    async def hold(frame: Any) -> None:
+        asked.append(frame)
+
+    double._observe = hold  # type: ignore[method-assign]
+    spec = ObserveSpec(double.address, "/observable")
+    task = asyncio.create_task(case.adapter.observe(spec, case.clock.monotonic() + 5))
+    await double.until(lambda: bool(asked))
+    await double.send(Notify(asked[0].id, 1, b"before"))
+    await case.ctx.seen(EventKind.NOTIFICATION)
+    case.clock.advance(1)
+    await double.send(Result(asked[0].id, 200, b"answer"))
+    _, observation = await within(task)
+    case.clock.advance(1)
+    await double.send(Notify(asked[0].id, 2, b"behind"))
+    await case.ctx.seen(EventKind.NOTIFICATION, n=2)
+
+    assert isinstance(observation, Dated)
+    before, behind = (event.at for event in case.ctx.of(EventKind.NOTIFICATION))
+    assert before < observation.began < behind
+
+
 async def _nothing(frame: Any) -> None:
     """A device that does not answer an OBSERVE."""
 
@@ -463,6 +489,26 @@ async def test_a_device_that_is_expelled_is_gone_at_once_and_its_call_fails(case
     assert case.ctx.of(EventKind.OFFLINE, double.address) == []
     await double.connect()
     await case.barrier(double)
+
+
+async def test_a_device_that_is_sent_away_is_the_same_one_when_it_comes_again(case: Case) -> None:
+    double = rig_of(case).double()
+    await double.connect()
+    double.hold()
+    call = case.begin(case.request(double))
+    await double.asked()
+    adapter = rig_of(case).adapter
+
+    adapter.send_away(double.address)
+    adapter.send_away(double.address)
+    adapter.send_away("at/nobody")
+
+    await refused(call, "NOT_CONNECTED", Delivery.MAYBE)
+    assert await closed(double) == 1008
+    assert case.ctx.of(EventKind.OFFLINE, double.address) == []
+    await double.connect()
+    await case.barrier(double)
+    assert len(case.ctx.of(EventKind.REGISTERED, double.address)) == 1
 
 
 def test_the_settings_name_what_is_wrong() -> None:

@@ -60,6 +60,63 @@ def test_what_uploads_take_is_given_back_however_they_end() -> None:
     assert len(uploads) <= 1
 
 
+def begun(uploads: Uploads, peer: str, count: int, size: int = 16, known: bool = True) -> int:
+    """How many of so many uploads of a peer there is room for, each of one block so far."""
+    first = Block(0, True, (size >> 4).bit_length() - 1)
+    return [uploads.add((peer, n), first, bytes(size), 1000.0, peer, known)[0] for n in range(count)].count(Step.MORE)
+
+
+def test_one_peer_keeps_nobody_out_with_many_uploads() -> None:
+    uploads = Uploads()
+    assert begun(uploads, "greedy", 20_000) == 64
+    assert begun(uploads, "other", 1) == 1
+
+
+def test_one_peer_holds_a_mebibyte() -> None:
+    uploads = Uploads()
+    for n in range(40):
+        for part in range(60):
+            uploads.add(n, Block(part, True, 6), bytes(1024), 1000.0, "greedy")
+    assert 15 << 16 <= uploads._taken <= 1 << 20
+    assert begun(uploads, "other", 1) == 1
+
+
+def test_those_who_are_not_registered_hold_a_quarter_and_keep_no_device_out() -> None:
+    uploads = Uploads()
+    strangers = sum(begun(uploads, f"port {n}", 64, known=False) for n in range(300))
+    assert strangers == (4 << 20) // (1024 + 16)
+    assert begun(uploads, "device", 64) == 64
+    assert begun(uploads, "port 0", 64) == 64  # it registered: what it holds is no stranger's any more
+    assert begun(uploads, "new port", 1, known=False) == 1
+
+
+def test_whatever_becomes_of_uploads_nothing_is_counted_that_is_gone() -> None:
+    uploads = Uploads()
+    for n in range(200):
+        begun(uploads, f"peer {n % 7}", 80, known=n % 3 == 0)
+    uploads.add("last", Block(1, True, 6), b"", 2000.0)
+    assert (len(uploads), uploads._taken, uploads._unknown, uploads._holders) == (0, 0, 0, {})
+
+
+async def test_a_stranger_with_many_uploads_does_not_keep_a_device_from_its_own() -> None:
+    def first(path: bytes, query: bytes) -> bytes:
+        options = [(URI_PATH, path), (URI_QUERY, query), (BLOCK1, Block(0, True, 0).encode())]
+        return encode(Message(CON, codec.POST, int(query), b"t", options, bytes(16)))
+
+    async with field() as f:
+        stranger, device = Wire(f), await f.device()
+        for n in range(70):
+            stranger.say(first(b"rd", b"%d" % n))
+            await stranger.next(n + 1)
+        assert [message.code for message in stranger.heard].count(codec.CONTINUE) == 64
+        assert f.adapter._parts is not None
+        uploads = f.adapter._parts.inbound._server._uploads
+        assert uploads._unknown == uploads._taken
+        await device.send_raw(first(b"dp", b"1"))
+        await f.turns()
+        assert uploads._unknown == uploads._taken - 1024 - 16
+
+
 async def test_a_hundred_and_fifty_devices_that_upload_at_once_are_all_registered() -> None:
     links = ",".join(f"</3303/{n}>" for n in range(300)).encode()
     chunks = [links[at : at + 1024] for at in range(0, len(links), 1024)]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from adapters.lwm2m import codec
-from adapters.lwm2m.codec import ACK, CON, EMPTY, NON, Message, decode, encode
+from adapters.lwm2m.codec import ACK, CON, EMPTY, NON, Message, Options, decode, encode
 from adapters.lwm2m.double import DeviceDouble
 from adapters.lwm2m.option import OBSERVE, uint
 from hub.ports.adapter import EventKind, ObserveSpec
@@ -77,6 +77,35 @@ async def test_a_confirmed_value_is_told_before_the_end_that_comes_behind_it(kin
         assert (ACK, 9010) in told.answers
         assert told.f.adapter._parts is not None
         assert told.f.adapter._parts.registry.watched(told.token) is None
+
+
+@pytest.mark.parametrize("before", [[(OBSERVE, uint(10))], []])
+async def test_the_end_of_an_observation_that_was_asked_for_again_meanwhile_is_told(before: Options) -> None:
+    async with field() as f:
+        told = await observed(f)
+        f.ctx.hold_accept()
+        told.double.transmit(Message(CON, codec.CONTENT, 9010, told.token, before, b"10"))
+        await f.turns()
+        await f.adapter.observe(ObserveSpec(told.double.address, "/observable"), f.clock.monotonic() + 10)
+        told.end()
+        f.ctx.release_accept()
+        await f.turns()
+
+        assert [event.kind for event in f.ctx.events][-2:] == [EventKind.NOTIFICATION, EventKind.OBSERVE_ENDED]
+
+
+async def test_an_end_from_before_it_was_asked_for_again_does_not_end_an_observation() -> None:
+    async with field() as f:
+        told = await observed(f)
+        f.ctx.hold_accept()
+        told.double.transmit(Message(CON, codec.CONTENT, 9010, told.token, [], b"the last"))
+        await f.turns()
+        _, again = await f.adapter.observe(ObserveSpec(told.double.address, "/observable"), f.clock.monotonic() + 10)
+        f.ctx.release_accept()
+        await f.turns()
+
+        assert f.ctx.of(EventKind.OBSERVE_ENDED) == []
+        assert again.active
 
 
 async def test_what_the_hub_could_not_hold_comes_again_and_is_told_then() -> None:

@@ -105,3 +105,30 @@ async def test_whatever_else_a_sleepy_device_leaves_unanswered_says_so_too(
 
         assert kinds(f)[-1] == "asleep"
         assert f.adapter.presence(double.address) is Presence.ASLEEP
+
+
+async def call(f: Field, double: DeviceDouble) -> Any:
+    deaf(double)
+    return await f.call(double)
+
+
+@pytest.mark.parametrize("what", [begin, cancel, read_the_rest, call])
+async def test_a_device_that_spoke_after_it_was_asked_is_awake_whatever_it_left_unanswered(
+    what: Callable[[Field, DeviceDouble], Awaitable[Any]]
+) -> None:
+    async with field(asleep_after=timedelta(hours=1)) as f:
+        double = await f.device(binding="UQ")
+        if what is begin:
+            deaf(double)
+        asked = asyncio.gather(what(f, double), return_exceptions=True)
+        await f.turns()
+        f.clock.advance(1)
+        double.ping()
+        await f.turns()
+        for _ in range(60):
+            f.clock.advance(1)
+            await f.turns(3)
+
+        assert asked.done()
+        assert "asleep" not in kinds(f)
+        assert f.adapter.presence(double.address) is Presence.ONLINE

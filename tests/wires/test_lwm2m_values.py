@@ -49,6 +49,18 @@ def test_a_payload_is_decoded_where_its_format_says_how(form: int | None, payloa
     assert decoded(("3", "0"), form, payload).get("values") == said
 
 
+@pytest.mark.parametrize("letters", [100, 2900])
+def test_what_full_names_would_make_many_times_as_long_is_not_decoded(letters: int) -> None:
+    pack = senml.cbor_dumps([{-2: "/" + "x" * letters}, *({0: str(n), 2: 1} for n in range(150))])
+    assert len(pack) <= MOST_BYTES
+    assert decoded(("3", "0"), content.SENML_CBOR, pack) == {}
+
+
+def test_four_kibibytes_of_short_values_are_decoded() -> None:
+    raw = b"".join(bytes((0xC8, n, 10)) + b"%010d" % n for n in range(250))
+    assert len(decoded(("3303", "0"), content.TLV, raw)["values"]) == 250
+
+
 async def test_an_answer_keeps_its_bytes_and_says_what_they_mean() -> None:
     async with field() as f:
         double = await f.device()

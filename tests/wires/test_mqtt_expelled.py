@@ -38,6 +38,26 @@ async def test_a_device_that_the_hub_has_no_more_is_told_so_and_sent_away(tmp_pa
         assert raw.acked == [1]  # it need not tell that again
 
 
+async def test_a_device_that_is_sent_away_is_gone_at_once_and_unreported_and_has_what_it_stored_when_it_returns(
+    tmp_path: Path,
+) -> None:
+    async with listening(tmp_path) as (rig, case):
+        double = await rig.device()
+        await double.request("thing/attribute/update", {"attributes": {"a": 1}})
+        _, task, _ = await case.holding(double)
+        rig.adapter.send_away(double.address)
+        rig.adapter.send_away(double.address)
+        rig.adapter.send_away("at/nobody")
+
+        await refused(task, "NOT_CONNECTED", Delivery.MAYBE)
+        await within(double.closed.wait())
+        double.go()
+        await double.reconnect()
+        await case.barrier(double)
+        assert case.ctx.of(EventKind.OFFLINE) == []
+        assert (await double.request("thing/attribute/query", {"attributes": []}))["data"] == {"a": 1}
+
+
 async def test_an_expelled_device_is_gone_at_once_and_unreported(tmp_path: Path) -> None:
     async with listening(tmp_path) as (rig, case):
         double = await rig.device()

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
+import socket
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio.lowlevel
 import pytest
 
-from adapters.mqtt.listener import codec
+from adapters.mqtt.listener import codec, handshake
 from adapters.mqtt.listener.adapter import MqttAdapter
 from adapters.mqtt.listener.codec import Connect, Publish
 from adapters.mqtt.listener.double import DeviceDouble
@@ -151,6 +155,22 @@ async def test_a_call_that_waited_for_the_welcome_of_one_who_left_was_not_sent(t
         case.ctx.release_accept()
 
 
+async def test_a_call_whose_device_is_not_welcomed_in_time_says_so(tmp_path: Path) -> None:
+    async with listening(tmp_path) as (rig, case):
+        case.ctx.hold_accept()
+        double = rig.double()
+        await double.dial()
+        await double.send(double.hello())
+        await case.ctx.blocked()
+        task = case.begin(case.request(double))
+        await asyncio.sleep(0)
+        case.clock.advance(3600)
+
+        await refused(task, "TIMEOUT", Delivery.NOT_SENT)
+        assert str(task.exception()) == "the device was not welcomed in time"
+        case.ctx.release_accept()
+
+
 async def test_a_device_without_signs_of_life_is_cut_off(tmp_path: Path) -> None:
     async with listening(tmp_path, keep_alive=timedelta(seconds=60)) as (rig, case):
         double = await rig.device(keep_alive=20)
@@ -231,6 +251,39 @@ async def test_who_has_not_shaken_hands_takes_a_place_until_it_leaves_or_its_tim
         for writer in (stays, third):
             writer.close()
         del reader
+
+
+@pytest.mark.parametrize("what", ["the number", "the socket"])
+async def test_a_socket_that_cannot_be_taken_for_tls_leaves_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    certificate, key = self_signed(tmp_path / "tls", "127.0.0.1", datetime.now(UTC))
+    files = {"certificate": str(certificate), "key": str(key)}
+
+    def none_left(*given: Any, **more: Any) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with listening(tmp_path, tls_port=0, devices=2, **files) as (rig, case):
+        port = case.adapter.health()["ports"]["mqtts"]
+        before = len(os.listdir("/proc/self/fd"))
+        knocking = [socket.socket() for _ in range(3)]
+        with monkeypatch.context() as short:
+            if what == "the number":
+                short.setattr(os, "dup", none_left)
+            else:
+                short.setattr(handshake, "socket", SimpleNamespace(socket=none_left))
+            for one in knocking:
+                one.setblocking(False)
+                await asyncio.get_running_loop().sock_connect(one, ("127.0.0.1", port))
+                with contextlib.suppress(ConnectionError):
+                    assert await within(asyncio.get_running_loop().sock_recv(one, 1)) == b""
+                await within(held(case, 0))
+        for one in knocking:
+            one.close()
+        assert len(os.listdir("/proc/self/fd")) == before
+        await within(held(case, 0))
+        assert case.adapter.health()["refused"] == 0
+        await rig.device()
 
 
 async def held(case: Case, connections: int) -> None:

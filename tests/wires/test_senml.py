@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.lwm2m import content
+from adapters.lwm2m import content, senml
 from adapters.lwm2m.senml import Pointer, Reading, from_cbor, from_json, to_cbor, to_json
-from adapters.lwm2m.translate import as_text, readings
+from adapters.lwm2m.translate import as_text, readings, to_senml_json
 
 VALUES = st.one_of(
     st.booleans(), st.integers(-(2**60), 2**60), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=20),
@@ -108,3 +109,43 @@ def test_values_become_payloads() -> None:
         (b"21.5", "text/plain"), (b"1", "text/plain"), (b"x", "text/plain"), (b"\0", "application/octet-stream"),
         (b"3:0", "text/plain"), (b"", "text/plain"),
     ]
+
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("time", "moment"),
+    [
+        (None, None),
+        (0, NOW),
+        (-60, NOW - timedelta(minutes=1)),
+        (2.5, NOW + timedelta(seconds=2.5)),
+        ((1 << 28) - 1, NOW + timedelta(seconds=(1 << 28) - 1)),
+        (1 << 28, datetime(1978, 7, 4, 21, 24, 16, tzinfo=UTC)),
+        (1767225600.25, NOW.replace(microsecond=250_000)),
+        (1e300, None),
+        (-1e300, None),
+        ((1 << 64) - 1, None),
+        (-(1 << 63), None),
+        (-63_902_908_800, None),
+    ],
+)
+def test_a_time_is_a_moment_or_counts_from_now(time: float | None, moment: datetime | None) -> None:
+    assert Reading("/3303/0/5700", 1, time).moment(NOW) == moment
+
+
+def test_a_name_that_is_too_long_with_its_base_is_refused() -> None:
+    with pytest.raises(ValueError, match="too long"):
+        senml.from_json(b'[{"bn":"/%b","n":"1","v":1}]' % (b"x" * 254))
+
+
+@pytest.mark.parametrize("form", [content.SENML_CBOR, content.JSON])
+def test_what_would_be_too_long_with_full_names_is_not_translated(form: int) -> None:
+    base = "/" + "x" * 240
+    if form == content.JSON:
+        raw = json.dumps({"bn": base, "e": [{"n": "1", "v": 1}] * 3000}).encode()
+    else:
+        raw = senml.cbor_dumps([{-2: base}, *[{0: "1", 2: 1}] * 3000])
+    with pytest.raises(ValueError, match="too long"):
+        to_senml_json(("3", "0"), form, raw)

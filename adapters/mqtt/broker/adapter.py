@@ -22,7 +22,7 @@ from adapters.mqtt.broker.intake import Intake, tells
 from adapters.mqtt.broker.link import Link
 from adapters.mqtt.broker.pattern import Pattern, is_address, widest
 from adapters.mqtt.broker.place import Place, place_of
-from adapters.mqtt.broker.posts import FILTERS, RAW, Posts
+from adapters.mqtt.broker.posts import FILTERS, NOT_HERE, RAW, Posts
 from adapters.mqtt.broker.request import Declared, sending
 from adapters.mqtt.broker.sessions import Sessions
 from adapters.mqtt.broker.settings import BrokerSettings, read
@@ -134,8 +134,9 @@ class BrokerAdapter:
         told = [rule.topic.filter for rule in settings.telemetry]
         told += FILTERS if settings.speak == "enos" else ()
         begin = f"$share/{settings.group}/" if settings.group else ""
+        filters = [Filter(begin + one, optional=one in NOT_HERE) for one in widest(told)]
         link = Link(
-            place, ctx.clock, f"{self.client_id}-intake", filters=[Filter(begin + one) for one in widest(told)],
+            place, ctx.clock, f"{self.client_id}-intake", filters=filters,
             echo=f"{self._replies}/intake-echo", hear=self._told, changed=self._changed,
             session=session, resumed=self._let_in,
         )  # fmt: skip

@@ -16,18 +16,20 @@ class Silent(ConnectionError):
 
 
 class Bounded(Protocol):
-    """What is wanted, or Silent when nothing came for so many seconds, or ConnectionError when the connection is lost
-    before."""
+    """What is wanted, or Silent when nothing came for so many seconds, or too much else for some times as many, or
+    ConnectionError when the connection is lost before. `again` is called when the seconds begin anew, since something
+    else was heard."""
 
-    async def __call__(self, wanted: Awaitable[T], seconds: float) -> T: ...
+    async def __call__(self, wanted: Awaitable[T], seconds: float, again: Callable[[], None] | None = None) -> T: ...
 
 
 async def before(
     lost: asyncio.Future[str], clock: Clock, wanted: Awaitable[T], seconds: float,
-    since: Callable[[], float] | None = None,
+    since: Callable[[], float] | None = None, again: Callable[[], None] = lambda: None,
 ) -> T:  # fmt: skip
     """What is wanted; raises ConnectionError as `Bounded` says. `lost` tells why there is no connection any more,
-    `since` when the seconds begin anew, asked when they are over; without it they are counted from now."""
+    `since` when the seconds begin anew, asked when they are over; without it they are counted from now. `again` is
+    called whenever they do."""
     task = asyncio.ensure_future(wanted)
     over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -40,6 +42,7 @@ async def before(
             resolve(over)
         else:
             timer = clock.call_at(until, tick)
+            again()
 
     timer = clock.call_at(clock.monotonic() + seconds, tick)
     try:

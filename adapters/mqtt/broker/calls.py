@@ -199,7 +199,9 @@ class Calls:
             return
         # The attempt has failed a moment ago: the answer is late, and ends the call if nothing else did. Or it came
         # twice.
-        call_id = wire.call_of(answer.id, answer.device, answer.purpose, self._way.hub)
+        tied = answer.id, answer.device, answer.purpose
+        # Before a hub had a lasting name, or wrote it into its ids, it asked without it.
+        call_id = wire.call_of(*tied, self._way.hub) or wire.call_of(*tied)
         if call_id is None:
             self._ignored += 1  # forged, meant for another device or hub, or an answer to nothing
             message.acknowledge()

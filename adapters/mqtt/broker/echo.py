@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Callable
 
@@ -24,7 +25,7 @@ class Echo:
         self._asked = self._covered = 0
 
     def hear(self, topic: str, payload: bytes) -> bool:
-        """Take in a message if it is one to oneself."""
+        """Take in a message; whether it is one to oneself that was waited for."""
         if not self._marks or topic != self.topic:
             return False
         back = self._marks.pop(payload, None)
@@ -33,13 +34,18 @@ class Echo:
         return back is not None
 
     async def back(self) -> bool:
-        """Send a message to oneself; whether it came back before the broker fell silent. Raises ConnectionError when
-        the connection is lost."""
+        """Send a message to oneself; whether it came back before the broker fell silent. It is sent again while others
+        are heard: brokers drop what comes too thick. Raises ConnectionError when the connection is lost."""
         token = secrets.token_bytes(12)
         back = self._marks[token] = asyncio.get_running_loop().create_future()
+
+        def again() -> None:
+            with contextlib.suppress(ConnectionError):  # whoever waits is told so
+                self._send(self.topic, token)
+
         try:
             self._send(self.topic, token)
-            await self._before(back, SETTLE)
+            await self._before(back, SETTLE, again)
             return True
         except Silent:
             return False

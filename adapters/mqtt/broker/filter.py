@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Something that is listened to. `own`: also what this very connection says; only MQTT 5 can leave that out."""
+    """Something that is listened to. `own`: also what this very connection says; only MQTT 5 can leave that out. Where
+    it is `optional` the hub does its work although the broker refuses it."""
 
     topic: str
     qos: int = 1
     own: bool = True
+    optional: bool = False

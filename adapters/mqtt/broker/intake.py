@@ -150,7 +150,7 @@ class Intake:
     async def _deal(self, held: Held) -> None:
         try:
             await self._told(held, None if held.message.qos or held.answer is not None else SETTLE)
-            if held.answer is not None:
+            if held.answer is not None and not held.again:
                 held.answer()
         except Exception:
             # Whatever is wrong with this one would be so again, and others wait behind it.

@@ -20,8 +20,9 @@ from adapters.mqtt.broker.bell import Bell
 from adapters.mqtt.broker.book import Book
 from adapters.mqtt.broker.bounded import Silent, at_most, before
 from adapters.mqtt.broker.client import Client, Message, PacketTooLarge
-from adapters.mqtt.broker.echo import Echo
+from adapters.mqtt.broker.echo import SETTLE, Echo
 from adapters.mqtt.broker.filter import Filter
+from adapters.mqtt.broker.patience import Patience
 from adapters.mqtt.broker.place import Place
 from adapters.mqtt.broker.subscriptions import Subscriptions
 from hub.ports.adapter import BadRequest, Delivery, NotConnected, TooLarge
@@ -69,14 +70,12 @@ class Link:
         self._book = Book(book, self._listening, self._echo, self._keep)
         self.resumed = False
         """Whether the broker still had the session of this connection."""
-        self._resumed, self._heard_at = resumed, 0.0
-        self._hear = hear
-        self._changed = changed
+        self._resumed, self._patience = resumed, Patience(clock)
+        self._hear, self._changed = hear, changed
         self._hurry, self._news = Bell(clock), Bell(clock)
         self._session, self._will = session, will
         self._client: Client | None = None
         self._lost: asyncio.Future[str] | None = None
-        self.paused = False
         self._closed = False
         self._hears_itself = True
         self._random = random.Random()
@@ -158,12 +157,13 @@ class Link:
             self._lost, self._clock,
             client.connect(place.host, place.port, ssl=place.tls or False, version=place.version,
                            keepalive=place.keep_alive),
-            place.connect_time, lambda: self._heard_at,
+            place.connect_time, lambda: self._patience.heard_at,
         )  # fmt: skip
         return client
 
     def _let_in(self, resumed: bool) -> None:
-        self.resumed, self._heard_at = resumed, self._clock.monotonic()
+        self.resumed = resumed
+        self._patience.heard()
         self._resumed(resumed)
         # Else what the broker sends right behind its word would be read, however much waits already.
         if self._client is not None:
@@ -188,7 +188,7 @@ class Link:
         self._changed()
         while True:
             await self._rest(self._place.keep_alive / 2)
-            if self._hears_itself and not await self._echo.back():
+            if self._hears_itself and not await self._echo.back() and self._patience.over(SETTLE):
                 raise ConnectionError("the broker does not answer")
 
     def _keep(self, topic: str, payload: bytes) -> None:
@@ -208,14 +208,9 @@ class Link:
         with contextlib.suppress(Silent):
             await before(self._lost, self._clock, never, seconds)
 
-    async def _before(self, wanted: Awaitable[T], seconds: float) -> T:
+    async def _before(self, wanted: Awaitable[T], seconds: float, again: Callable[[], None] | None = None) -> T:
         assert self._lost is not None
-        return await before(self._lost, self._clock, wanted, seconds, self._last_sign)
-
-    def _last_sign(self) -> float:
-        """When the broker was heard last. While nothing is read on purpose it cannot be, which is not its fault: and
-        what waits to be read is ahead of any answer."""
-        return self._clock.monotonic() if self.paused else self._heard_at
+        return await self._patience.answer(self._lost, wanted, seconds, again)
 
     async def _drop(self) -> None:
         client, self._client = self._client, None
@@ -313,10 +308,14 @@ class Link:
             return False
         return True
 
+    @property
+    def paused(self) -> bool:
+        """Whether nothing is read on purpose."""
+        return self._patience.paused
+
     def pause(self, paused: bool) -> None:
         """Read nothing more, or go on; it stays so over connections."""
-        self.paused = paused
-        self._heard_at = self._clock.monotonic()
+        self._patience.pause(paused)
         self._news.ring()
         if self._client is not None:
             self._client.pause(paused)
@@ -340,10 +339,11 @@ class Link:
     # -- in -------------------------------------------------------------------------------------
 
     def _message(self, message: Message) -> None:
-        self._heard_at = self._clock.monotonic()
-        if self._echo.hear(message.topic, message.payload):
-            return
-        if message.topic == self._book.topic:
+        self._patience.heard()
+        if message.topic == self._echo.topic:
+            self._echo.hear(message.topic, message.payload)  # one that was said again may be heard late
+            message.acknowledge()
+        elif message.topic == self._book.topic:
             self._book.hear(message.payload)
             message.acknowledge()
         else:

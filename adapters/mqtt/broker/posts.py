@@ -16,7 +16,7 @@ from hub.ports.adapter import NotConnected, TooLarge
 RAW = "/raw"
 MOST_POINTS = 1000
 # Asked of the hub's own listener, which knows who is connected; through a broker it is refused.
-_NOT_HERE = (
+NOT_HERE = (
     *(f"/sys/+/+/thing/{what}" for what in (
         "attribute/update", "attribute/query", "attribute/delete", "tag/update", "tag/query", "tag/delete",
         "tsltemplate/get", "topo/add", "topo/get", "topo/delete", "device/register",
@@ -25,7 +25,7 @@ _NOT_HERE = (
     *(f"/ext/session/+/+/combine/{what}" for what in ("login", "login/batch", "logout")),
 )  # fmt: skip
 FILTERS = (*(f"/sys/+/+/{post}" for post in sorted(topics.POSTS)), "/sys/+/+/thing/event/+/post",
-           f"/sys/+/+/{topics.UP_RAW}", *_NOT_HERE)  # fmt: skip
+           f"/sys/+/+/{topics.UP_RAW}", *NOT_HERE)  # fmt: skip
 
 Value = tuple[str, bytes, str | None]
 

@@ -32,12 +32,14 @@ class Sessions:
         self._clients = clients
         self._prepared: dict[str, list[str]] = {}  # for which services
         self._news: Bell | None = None
+        self._forgotten = False  # while they were being prepared
         self.missing = set(clients)
 
     def met(self, resumed: bool) -> None:
         """The hub is at the broker: if that has not kept the hub's own session, it may have forgotten all of them."""
         if not resumed:
             self.missing.update(self._clients)
+            self._forgotten = True
             if self._news is not None:
                 self._news.ring()
 
@@ -50,14 +52,20 @@ class Sessions:
         news = self._news = Bell(clock)
         while True:
             await ready()
+            self._forgotten = False
             for address in sorted(self.missing):
+                if self._forgotten:
+                    break
                 wanted = sorted(services(address) or ())
                 try:
                     await prepare(place, clock, self._clients[address], address, wanted)
-                    self.missing.discard(address)
                     self._prepared[address] = wanted
+                    if not self._forgotten:
+                        self.missing.discard(address)
                 except (OSError, MQTTConnectError) as error:
                     log.warning("the session of %s could not be prepared: %s", address, error)
+            if self._forgotten:
+                continue
             await news.rung(clock.monotonic() + PAUSE)
             for address, those in self._prepared.items():
                 if set(services(address) or ()) - set(those):

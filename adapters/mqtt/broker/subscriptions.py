@@ -7,6 +7,7 @@ as well, retained on a topic of the hub's own: what is not wanted any more is gi
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -24,6 +25,8 @@ PORTION, PORTION_BYTES = 50, 4096
 """Filters in a packet, and their bytes: brokers bound a packet's size, and those of 3.1.1 do not say how."""
 MOST_WRITTEN, MOST_READ = 16 * 1024, 1000
 REFUSED = 128
+
+log = logging.getLogger("hub.adapter.mqtt-broker")
 
 
 class NotLet(ConnectionError):
@@ -67,13 +70,16 @@ class Subscriptions:
             answer.set_result(answers)
 
     async def listen(self, client: Client, filters: Sequence[Filter]) -> None:
-        """Listen to these. Raises ConnectionError, NotLet where the broker refuses; OverflowError."""
+        """Listen to these. Raises ConnectionError, NotLet where the broker refuses what is needed; OverflowError."""
         for portion in _portions(filters):
             wanted = [(one.topic, one.qos, self._five and not one.own) for one in portion]
             answers = await self._answer(client.listen(wanted))
-            refused = [one.topic for one, answer in zip(portion, answers, strict=False) if answer >= REFUSED]
+            refused = [one for one, answer in zip(portion, answers, strict=False) if answer >= REFUSED]
+            if needed := [one.topic for one in refused if not one.optional]:
+                raise NotLet(f"the broker does not let the hub listen to {', '.join(needed)}")
             if refused:
-                raise NotLet(f"the broker does not let the hub listen to {', '.join(refused)}")
+                log.warning("the broker does not let the hub listen to %s: whoever asks there has no answer",
+                            ", ".join(one.topic for one in refused))  # fmt: skip
 
     async def leave(self, client: Client, topics: Sequence[str]) -> None:
         """Listen to these no more. Raises ConnectionError, OverflowError."""

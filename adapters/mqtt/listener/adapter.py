@@ -15,14 +15,15 @@ from adapters.mqtt.listener.connection import Connection
 from adapters.mqtt.listener.door import Door
 from adapters.mqtt.listener.gateway import Gateway
 from adapters.mqtt.listener.inbound import RAW, Inbound, keep
-from adapters.mqtt.listener.registration import Facts, Gone, PostedObservation, Registration
+from adapters.mqtt.listener.registration import Gone, PostedObservation, Registration
 from adapters.mqtt.listener.session import Session
 from adapters.mqtt.listener.settings import MqttSettings, read
+from adapters.mqtt.listener.stored import Stored
 from adapters.mqtt.topics import Name
 from adapters.mqtt.wire import Command
 from hub.model.device import Presence
 from hub.model.errors import HubError, StorageFailed, UnknownDevice
-from hub.ports.abilities import FindsDevices, Remembers
+from hub.ports.abilities import FindsDevices
 from hub.ports.adapter import (
     API_VERSION,
     AdapterContext,
@@ -73,8 +74,7 @@ class MqttAdapter:
         self._door = Door(self, settings)
         self._inbound: Inbound | None = None
         self._registrations: dict[str, Registration] = {}
-        self._kept: dict[str, bytes] = {}
-        self._gateways: dict[Name, str] = {}
+        self._stored = Stored()
         self._ignored = 0
 
     # -- life -----------------------------------------------------------------------------------
@@ -83,10 +83,7 @@ class MqttAdapter:
         """Let devices in. Raises CannotListen where a port cannot be had."""
         if self._ctx is not None:
             return
-        self._kept = dict(ctx.memories()) if isinstance(ctx, Remembers) else {}
-        for address, memory in self._kept.items():
-            for sub in Facts.unpack(memory).subs:
-                self._gateways[sub] = address
+        await self._stored.recall(ctx)
         self._inbound = Inbound(ctx, self._settings, Gateway(ctx, self, self._settings.sub_devices, keep))
         await self._door.open(ctx)
         self._ctx = ctx
@@ -113,7 +110,7 @@ class MqttAdapter:
         known = self._registrations.get(address)
         if known is None:
             known = self._registrations[address] = Registration(address, name)
-            known.facts = Facts.unpack(self._kept.get(address))
+            known.facts = self._stored.facts(address)
         known.name = name
         return known
 
@@ -149,7 +146,7 @@ class MqttAdapter:
             try:
                 await ctx.accept(event)
             except UnknownDevice:
-                self._drop(registration)
+                self._nowhere(registration)
                 raise
             except HubError:
                 registration.boot = None
@@ -171,7 +168,7 @@ class MqttAdapter:
                     try:
                         await ctx.accept(event)
                     except UnknownDevice:
-                        self._drop(registration)
+                        self._nowhere(registration)
                     except HubError as failure:
                         log.warning("a lost connection could not be told: %s", failure)
 
@@ -182,13 +179,16 @@ class MqttAdapter:
                 registration.session = None
 
     def expel(self, device: str) -> None:
-        """Close the connection of a device that the hub does not have any more; one behind a gateway is forgotten."""
+        """Close the connection of a device that the hub does not have any more, and forget what it had stored."""
+        self.send_away(device)
+        self._registrations.pop(device, None)
+        self._stored.forget(device)
+
+    def send_away(self, device: str) -> None:
+        """Close the connection of a device that may come again; a gateway's goes on without it."""
         registration = self._registrations.get(device)
-        if registration is None:
-            self._forget(device)
-            return
-        session = self._drop(registration)
-        if session is not None:
+        session = None if registration is None else self._away(registration)
+        if registration is not None and session is not None:
             session.dismiss(registration)
 
     def order(self, identity: str, verb: str) -> None:
@@ -201,24 +201,22 @@ class MqttAdapter:
         if gateway.session is not None and not gateway.session.ended and gateway.session.welcomed:
             gateway.session.order(gateway.name, verb, name)
         if verb == "delete":
-            del self._gateways[name]
+            self._stored.bereave(name)
             ctx.spawn(self._inbound.bereave(gateway, name), name="topology")
 
-    def _drop(self, registration: Registration) -> Session | None:
-        """Nothing is known of the device any more; returns where it was."""
-        session, registration.session = registration.session, None
-        if self._registrations.get(registration.address) is registration:
-            del self._registrations[registration.address]
-            self._forget(registration.address)
+    def _away(self, registration: Registration) -> Session | None:
+        """The device is nowhere, and comes to a new life; what was stored for it stays. Returns where it was."""
+        session, registration.session, registration.boot = registration.session, None, None
         for observation in registration.observations.values():
             observation.active = False
         registration.observations.clear()
         return session
 
-    def _forget(self, address: str) -> None:
-        self._kept.pop(address, None)
-        for name in [name for name, gateway in self._gateways.items() if gateway == address]:
-            del self._gateways[name]
+    def _nowhere(self, registration: Registration) -> None:
+        """The hub does not take the device. If it was deleted, `expel` came before: there is nothing to forget."""
+        self._away(registration)
+        if registration.facts.empty and self._registrations.get(registration.address) is registration:
+            del self._registrations[registration.address]
 
     def shed_session(self, session: Session) -> None:
         """Keep the figures of a connection that is over."""
@@ -228,13 +226,13 @@ class MqttAdapter:
 
     def gateway_of(self, name: Name) -> Registration | None:
         """The gateway in whose topology a device is."""
-        address = self._gateways.get(name)
+        address = self._stored.gateway_of(name)
         return None if address is None else self._registration(address, self._name_of(address))
 
     def _behind(self, session: Session, name: Name) -> Registration | None:
         """A sub-device that is in the topology of the gateway, and nowhere now."""
         gateway, ctx = session.own, self._ctx
-        if gateway is None or self._gateways.get(name) != gateway.address or not isinstance(ctx, FindsDevices):
+        if gateway is None or self._stored.gateway_of(name) != gateway.address or not isinstance(ctx, FindsDevices):
             return None
         address = ctx.address_of("/".join(name))
         if address is None:
@@ -250,10 +248,7 @@ class MqttAdapter:
 
     def know_topology(self, gateway: Registration) -> None:
         """A gateway's topology has changed."""
-        for name in [name for name, address in self._gateways.items() if address == gateway.address]:
-            del self._gateways[name]
-        for name in gateway.facts.subs:
-            self._gateways[name] = gateway.address
+        self._stored.know_topology(gateway)
 
     # -- calls ----------------------------------------------------------------------------------
 
@@ -293,7 +288,7 @@ class MqttAdapter:
             return NOTHING_YET, observation
         try:
             # Beside the window: a read that begins an observation takes no call's place.
-            response = await session.read(registration, name, deadline)
+            response, observation.began = await session.read(registration, name, deadline)
         except BaseException:
             await observation.cancel()
             raise

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from adapters.mqtt import wire
 from adapters.mqtt.listener.registration import Facts, Gone, Registration
 from adapters.mqtt.topics import Name
-from hub.model.errors import UnknownDevice
+from hub.model.errors import StorageFailed, UnknownDevice
 from hub.ports.adapter import AdapterContext, Admission
 
 if TYPE_CHECKING:
     from adapters.mqtt.listener.session import Session
 
 Refusal = tuple[int, str]
+log = logging.getLogger("hub.adapter.mqtt")
 GONE: Refusal = (wire.NO_DEVICE, "the gateway is not connected any more")
 Keep = Callable[[AdapterContext, Registration, Callable[[Facts], Facts]], Awaitable[None]]
 
@@ -83,9 +85,16 @@ class Gateway:
         await self._roster.left(session, gone)
 
     async def bereave(self, gateway: Registration, name: Name) -> None:
-        """A sub-device is no device of the hub any more: its place is nobody's. Raises StorageFailed."""
+        """A sub-device is no device of the hub any more: its place is nobody's. What cannot be written now goes with
+        the next change, or at the next start."""
         async with self._changing:
-            await self._change(gateway, lambda subs: subs - {name})
+            try:
+                await self._change(gateway, lambda subs: subs - {name})
+            except StorageFailed as failure:
+                log.warning("a topology could not be kept without a deleted device: %s", failure)
+                facts = gateway.facts
+                gateway.facts = Facts(facts.attributes, facts.tags, facts.subs - {name})
+                self._roster.know_topology(gateway)
 
     async def _change(self, gateway: Registration, change: Callable[[frozenset[Name]], frozenset[Name]]) -> None:
         try:

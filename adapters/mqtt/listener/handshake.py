@@ -64,11 +64,19 @@ class Handshake(asyncio.Protocol):
         if self._door.opened(self):
             # A loop that accepts for TLS says nothing before the handshake is over: so it does not accept for TLS, and
             # is given the socket once more, under another number.
-            self._again = again = socket.socket(fileno=os.dup(plain.get_extra_info("socket").fileno()))
-            again.setblocking(False)
-            self._task = self._ctx.spawn(self._shake(again), name=f"{self._ctx.name}-handshake")
-            self._task.add_done_callback(self._over)
+            try:
+                self._again = again = _once_more(plain.get_extra_info("socket"))
+            except OSError as failure:
+                log.warning("a device could not be let in: %s", failure)
+            else:
+                self._task = self._ctx.spawn(self._shake(again), name=f"{self._ctx.name}-handshake")
+                self._task.add_done_callback(self._over)
         plain.abort()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """The accepted socket is given up; its place goes with it, unless the handshake has it."""
+        if self._task is None:
+            self._over(None)
 
     def leave(self) -> None:
         """Give the place back; harmless the second time."""
@@ -83,7 +91,7 @@ class Handshake(asyncio.Protocol):
         if self._task is not None:
             self._task.cancel()
 
-    def _over(self, _: asyncio.Task[None]) -> None:
+    def _over(self, _: asyncio.Task[None] | None) -> None:
         if self._again is not None:
             self._again.close()  # it was sent away before it began
         self.leave()
@@ -97,3 +105,15 @@ class Handshake(asyncio.Protocol):
             )  # fmt: skip
         except OSError as failure:
             log.debug("a TLS handshake failed: %s", failure)
+
+
+def _once_more(accepted: socket.socket) -> socket.socket:
+    """The socket under another number. Raises OSError when there is no number left."""
+    number = os.dup(accepted.fileno())
+    try:
+        again = socket.socket(fileno=number)
+    except OSError:
+        os.close(number)
+        raise
+    again.setblocking(False)
+    return again

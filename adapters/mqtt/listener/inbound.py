@@ -57,8 +57,10 @@ class Inbound:
         self._settings = settings
         self._gateway = gateway
 
-    async def request(self, session: Session, registration: Registration, topic: Topic, message: Publish) -> None:
-        """One request; answered and acknowledged at its end. Raises StorageFailed, and then it is neither."""
+    async def request(
+        self, session: Session, registration: Registration, topic: Topic, message: Publish, came: float
+    ) -> None:
+        """One request that `came` then; answered and acknowledged at its end. Raises StorageFailed, then neither."""
         raw = topic.purpose == topics.UP_RAW and not topic.session
         large = len(message.payload) > self._settings.max_packet
         body = None if raw or large else wire.object_of(message.payload)
@@ -68,13 +70,13 @@ class Inbound:
             if large:
                 raise Refused(wire.TOO_LARGE, f"a message has at most {self._settings.max_packet} bytes")
             if raw:
-                await self._tell(registration, [(RAW, message.payload, "application/octet-stream")])
+                await self._tell(registration, [(RAW, message.payload, "application/octet-stream")], came)
                 said = b""
             elif body is None:
                 code = wire.NOT_JSON if message.payload else wire.EMPTY
                 raise Refused(code, f"a message is a JSON object of at most {wire.MOST_LEVELS} levels")
             else:
-                said = wire.answer(id, wire.OK, data=await self._dealt(session, registration, topic, body))
+                said = wire.answer(id, wire.OK, data=await self._dealt(session, registration, topic, body, came))
         except Refused as refused:
             said = wire.answer(id, refused.code, str(refused))
             unknown = refused.registration if isinstance(refused, Unknown) else None
@@ -84,12 +86,12 @@ class Inbound:
             session.dismiss(unknown)
 
     async def bereave(self, gateway: Registration, name: Name) -> None:
-        """A sub-device is no device of the hub any more: its gateway's topology forgets it. Raises StorageFailed."""
+        """A sub-device is no device of the hub any more: its gateway's topology forgets it."""
         with contextlib.suppress(Unknown):  # nothing is kept of the gateway either
             await self._gateway.bereave(gateway, name)
 
     async def _dealt(
-        self, session: Session, registration: Registration, topic: Topic, body: Mapping[str, Any]
+        self, session: Session, registration: Registration, topic: Topic, body: Mapping[str, Any], came: float
     ) -> Any:
         purpose, params = topic.purpose, body.get("params")
         event = topics.event_of(purpose)
@@ -98,10 +100,10 @@ class Inbound:
                 return _unless_refused(await self._gateway.session_request(session, registration, purpose, params))
         elif purpose in topics.POSTS:
             past = purpose.startswith(topics.RESUME)
-            return await self._posted(session, registration, params, past)
+            return await self._posted(session, registration, params, came, past)
         elif event is not None:
             value = (f"/event/{event}", orjson.dumps(_member(params, "events")), wire.JSON)
-            await self._tell(registration, [value], wire.time_of(params))
+            await self._tell(registration, [value], came, wire.time_of(params))
             return None
         elif purpose.startswith(("thing/attribute/", "thing/tag/")):
             return await self._facts(registration, purpose, params)
@@ -113,7 +115,9 @@ class Inbound:
 
     # -- posts ----------------------------------------------------------------------------------
 
-    async def _posted(self, session: Session, registration: Registration, params: Any, past: bool) -> None:
+    async def _posted(
+        self, session: Session, registration: Registration, params: Any, came: float, past: bool
+    ) -> None:
         """The points of one post; a batch may hold posts of the sub-devices behind this connection."""
         parts: list[tuple[Registration, list[Value], datetime | None]] = []
         for part in params if isinstance(params, list) else [params]:
@@ -133,7 +137,7 @@ class Inbound:
         if sum(len(values) for _, values, _ in parts) > MOST_POINTS:
             raise Refused(wire.PARAMETER, f"at most {MOST_POINTS} points in a post")
         for of, values, said in parts:
-            await self._tell(of, values, said, past)
+            await self._tell(of, values, came, said, past)
 
     def _age(self, said: datetime | None) -> int | None:
         """For how many seconds a value may be told again; none for one that was true too long ago."""
@@ -141,12 +145,12 @@ class Inbound:
         return max(0, int(self._settings.max_age - old.total_seconds())) or None
 
     async def _tell(
-        self, registration: Registration, values: list[Value], said: datetime | None = None, past: bool = False
+        self, registration: Registration, values: list[Value], came: float, said: datetime | None = None,
+        past: bool = False,
     ) -> None:
         """Hand values to the hub, those of one post together; `said` is the time that the device gave them."""
         if not values:
             return
-        now = self._ctx.clock.monotonic()
         observed = any(path in registration.observations for path, _, _ in values)
         attrs: dict[str, Any] = {"observed": observed, "max_age": None if past else self._age(said)}
         if said is not None:
@@ -156,11 +160,11 @@ class Inbound:
         if len(values) == 1:
             target, payload, content_type = values[0]
             event = DeviceEvent(
-                EventKind.NOTIFICATION, registration.address, now, target, payload, content_type, attrs=attrs
+                EventKind.NOTIFICATION, registration.address, came, target, payload, content_type, attrs=attrs
             )
         else:
             attrs["values"] = tuple(values)
-            event = DeviceEvent(EventKind.NOTIFICATION, registration.address, now, attrs=attrs)
+            event = DeviceEvent(EventKind.NOTIFICATION, registration.address, came, attrs=attrs)
         try:
             await self._ctx.accept(event)
         except UnknownDevice:

@@ -30,6 +30,11 @@ class Facts:
         self.tags = tags
         self.subs = subs
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was stored."""
+        return not (self.attributes or self.tags or self.subs)
+
     def pack(self) -> bytes:
         """As bytes, for the hub to keep."""
         subs = sorted(self.subs)
@@ -47,14 +52,16 @@ NOTHING = Facts({}, {}, frozenset())
 
 
 class PostedObservation:
-    """An observation of what a device posts by itself; nothing has to be asked of the device."""
+    """An observation of what a device posts by itself; nothing has to be asked of the device. Implements
+    `ports.adapter.Observation` and `ports.abilities.Dated`."""
 
-    __slots__ = ("active", "registration", "spec")
+    __slots__ = ("active", "began", "registration", "spec")
 
     def __init__(self, spec: ObserveSpec, registration: Registration) -> None:
         self.spec = spec
         self.registration = registration
         self.active = True
+        self.began = 0.0
 
     async def cancel(self) -> None:
         """Stop it; a second cancel is harmless."""

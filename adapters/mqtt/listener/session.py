@@ -33,21 +33,24 @@ from hub.ports.adapter import (
     NotConnected,
 )
 
-Request = Callable[["Session", Registration, Topic, Publish], Awaitable[None]]
+Request = Callable[["Session", Registration, Topic, Publish, float], Awaitable[None]]
+"""A request of a device, and when it came."""
+
 Behind = Callable[["Session", Name], Registration | None]
 """A device that a gateway may bring an answer of before it has logged it in again."""
 
 
 class _Waiting:
-    """A command without an answer yet."""
+    """A command without an answer yet; `answered` is when that came."""
 
-    __slots__ = ("answer", "command", "id", "message", "registration", "sent")
+    __slots__ = ("answer", "answered", "command", "id", "message", "registration", "sent")
 
     def __init__(self, id: str, registration: Registration, command: Command) -> None:
         self.id = id
         self.registration = registration
         self.command = command
         self.answer: asyncio.Future[DeviceResponse] = asyncio.get_running_loop().create_future()
+        self.answered = 0.0
         self.message: Publish | None = None
         self.sent = False
 
@@ -155,19 +158,21 @@ class Session:
         registration.answers.asked(id)
         registration.calls += 1
         try:
-            return await self._ask(registration, id, command, deadline)
+            return (await self._ask(registration, id, command, deadline))[0]
         finally:
             registration.calls -= 1
 
-    async def read(self, registration: Registration, point: str, deadline: float) -> DeviceResponse:
-        """Ask for the present value of a point, beside the calls."""
+    async def read(self, registration: Registration, point: str, deadline: float) -> tuple[DeviceResponse, float]:
+        """Ask for the present value of a point, beside the calls; with it comes when that was said."""
         id = f"o.{secrets.token_hex(8)}"
-        response = await self._ask(registration, id, Command(topics.GET, [point], point), deadline)
+        response, answered = await self._ask(registration, id, Command(topics.GET, [point], point), deadline)
         if response.held is not None:
             response.held()  # a value of now is worth nothing later: nobody keeps it
-        return response
+        return response, answered
 
-    async def _ask(self, registration: Registration, id: str, command: Command, deadline: float) -> DeviceResponse:
+    async def _ask(
+        self, registration: Registration, id: str, command: Command, deadline: float
+    ) -> tuple[DeviceResponse, float]:
         try:
             body = wire.request(id, command.purpose, command.params)
         except TypeError as failure:
@@ -182,7 +187,7 @@ class Session:
                 waiting.sent = True
             else:
                 raise NotConnected("the connection is ending", delivery=Delivery.NOT_SENT)
-            return await waiting.answer
+            return await waiting.answer, waiting.answered
         except asyncio.CancelledError:
             if waiting.message is not None:
                 self._left(waiting, id, waiting.message)
@@ -228,7 +233,8 @@ class Session:
         elif topic.reply:
             self._answered(registration, topic, message)
         else:
-            self.connection.later(lambda: self._request(self, registration, topic, message))
+            came = self._ctx.clock.monotonic()
+            self.connection.later(lambda: self._request(self, registration, topic, message, came))
 
     def answer(self, message: Publish, body: bytes) -> None:
         """Answer a request of the device; unasked, like everything here."""
@@ -256,7 +262,7 @@ class Session:
             response = wire.response(waiting.command, body, waiting.id)
             if isinstance(id, str):
                 registration.answers.begin(id)  # not before it is understood: it may come again
-            waiting.message = message
+            waiting.message, waiting.answered = message, self._ctx.clock.monotonic()
             held = functools.partial(self._held, registration, id, message)
             waiting.answer.set_result(replace(response, held=held))
         elif isinstance(id, str) and wire.call_of(id, registration.address, topic.purpose) is not None:
@@ -324,5 +330,8 @@ def _nothing() -> None:
 
 def _expire(waiting: _Waiting) -> None:
     if not waiting.answer.done():
-        sent = Delivery.MAYBE if waiting.sent else Delivery.NOT_SENT
-        waiting.answer.set_exception(DeviceTimeout("no answer", delivery=sent))
+        if waiting.sent:
+            failure = DeviceTimeout("no answer", delivery=Delivery.MAYBE)
+        else:
+            failure = DeviceTimeout("the device was not welcomed in time", delivery=Delivery.NOT_SENT)
+        waiting.answer.set_exception(failure)

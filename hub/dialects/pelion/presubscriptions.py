@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -39,8 +40,8 @@ class Presubscriptions:
         return await self._replace(self._principal(request), ())
 
     async def _replace(self, principal: Principal, rules: Sequence[Rule]) -> Response:
-        ended = await self._hub.observe.put_rules(principal.application, principal.account, rules)
-        await self._channels.withdraw(principal, ended)
+        withdraw = partial(self._channels.withdraw, principal)
+        await self._hub.observe.put_rules(principal.application, principal.account, rules, withdraw)
         return Response(status_code=204)
 
     def _principal(self, request: Request) -> Principal:

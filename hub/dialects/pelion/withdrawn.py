@@ -6,7 +6,8 @@ application's reader passes them; beyond a limit the oldest go.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Sequence
 
 from hub.model.event import Event, Position
 
@@ -22,24 +23,26 @@ class Withdrawn:
     __slots__ = ("_upto", "taken")
 
     def __init__(self) -> None:
-        # Oldest first, so that what a reader has passed stands in front.
-        self._upto: dict[Resource, Position] = {}
+        # Oldest first, so that what a reader has passed stands in front. Of one life of the channel only.
+        self._upto: OrderedDict[Resource, Position] = OrderedDict()
         self.taken = 0
 
     def __len__(self) -> int:
         return len(self._upto)
 
-    def take(self, resources: Iterable[Resource], upto: Position) -> None:
+    def take(self, resources: Sequence[Resource], upto: Position) -> None:
         """Values of these up to here are told no more."""
         self.taken += 1
-        newest = next(reversed(self._upto.values()), upto)
-        for resource in resources:
-            self._upto.pop(resource, None)
+        newest = self._newest()
+        if newest is not None and newest.epoch != upto.epoch:
+            self._upto.clear()
+        for resource in resources[-MOST:]:
             self._upto[resource] = upto
-        if newest.offset > upto.offset:
-            self._upto = dict(sorted(self._upto.items(), key=lambda entry: entry[1].offset))
+            self._upto.move_to_end(resource)
+        if newest is not None and newest.epoch == upto.epoch and newest.offset > upto.offset:
+            self._upto = OrderedDict(sorted(self._upto.items(), key=lambda entry: entry[1].offset))
         while len(self._upto) > MOST:
-            del self._upto[next(iter(self._upto))]
+            self._upto.popitem(last=False)
 
     def hides(self, event: Event) -> bool:
         """Whether a value was taken back before it was told."""
@@ -53,8 +56,12 @@ class Withdrawn:
 
     def passed(self, position: Position) -> None:
         """The reader has everything up to here: what was taken back before is no matter any more."""
-        while self._upto:
-            resource, upto = next(iter(self._upto.items()))
-            if upto.epoch == position.epoch and upto.offset > position.offset:
-                return
-            del self._upto[resource]
+        newest = self._newest()
+        if newest is None or newest.epoch != position.epoch or newest.offset <= position.offset:
+            self._upto.clear()
+            return
+        while next(iter(self._upto.values())).offset <= position.offset:
+            self._upto.popitem(last=False)
+
+    def _newest(self) -> Position | None:
+        return next(reversed(self._upto.values()), None)

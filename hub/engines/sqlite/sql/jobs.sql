@@ -53,11 +53,17 @@ j.name
 job_described(j.kind, j.action)
 
 -- name: state
-coalesce(j.state, CASE WHEN c.ended_at IS NOT NULL THEN job_state((SELECT e.body FROM ended AS e WHERE e.call = j.call))
+-- Of jobs that ended before the two were written at the end, only the word of a device that failed is in the body.
+coalesce(j.state, CASE WHEN c.ending = 'answered' THEN 'COMPLETED' WHEN c.ending = 'unknown' THEN 'UNRECOVERABLE_FAILED'
+                       WHEN c.ending <> 'device-error' THEN 'FAILED'
+                       WHEN c.ended_at IS NOT NULL THEN job_state((SELECT e.body FROM ended AS e WHERE e.call = j.call))
                        WHEN c.stage IN (2, 3) THEN 'IN_PROGRESS' ELSE 'QUEUED' END)
 
 -- name: phase
-CASE coalesce(j.state, CASE WHEN c.ended_at IS NOT NULL
+CASE coalesce(j.state, CASE WHEN c.ending = 'answered' THEN 'COMPLETED'
+                            WHEN c.ending = 'unknown' THEN 'UNRECOVERABLE_FAILED'
+                            WHEN c.ending <> 'device-error' THEN 'FAILED'
+                            WHEN c.ended_at IS NOT NULL
                             THEN job_state((SELECT e.body FROM ended AS e WHERE e.call = j.call)) END)
      WHEN 'COMPLETED' THEN 'Completed' WHEN 'FAILED' THEN 'Failed'
      WHEN 'UNRECOVERABLE_FAILED' THEN 'Unrecoverable_Failed'
