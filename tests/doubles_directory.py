@@ -41,7 +41,7 @@ class StoreInMemory:
         return self.records.get((kind, id))
 
     async def list(self, kind: Kind) -> Sequence[Record]:
-        return [record for (its_kind, _), record in self.records.items() if its_kind is kind]
+        return sorted((record for record in self.records.values() if record.kind is kind), key=lambda it: it.id)
 
     async def delete(
         self, records: Sequence[Record], drafts: Sequence[EventDraft] = (), accounts: Mapping[str, str] = {}

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from typing import Any, ClassVar
 
 from adapters.lwm2m.endpoint import Endpoint, UdpEndpoint
-from adapters.lwm2m.exchange import Owner
+from adapters.lwm2m.exchange import Owner, Unanswered
 from adapters.lwm2m.operation import METHODS, operation
 from adapters.lwm2m.parts import Parts
 from adapters.lwm2m.response import response_of
@@ -109,8 +109,7 @@ class LwM2MAdapter:
         wanted = operation(req, () if registration is None else registration.root, self._settings.max_payload)
         if registration is None or registration.asleep:
             raise NotConnected("the device is not there", delivery=Delivery.NOT_SENT)
-        asked = parts.clock.monotonic()
-        if req.deadline <= asked:
+        if req.deadline <= parts.clock.monotonic():
             raise DeviceTimeout("the deadline is past", delivery=Delivery.NOT_SENT)
         if registration.free <= 0:
             registration.asked = True
@@ -133,8 +132,8 @@ class LwM2MAdapter:
                 answer = await parts.transfers.run(
                     registration, wanted.code, wanted.options, wanted.payload, req.deadline, owner
                 )
-        except DeviceTimeout:
-            parts.reach.unanswered(registration, asked)
+        except Unanswered as error:
+            parts.reach.unanswered(registration, error.asked)
             raise
         finally:
             registration.done()

@@ -33,6 +33,14 @@ class Reset(Unreachable):
     code = "RESET"
 
 
+class Unanswered(DeviceTimeout):
+    """A message stayed unanswered; `asked` is when it was sent first."""
+
+    def __init__(self, detail: str, *, delivery: Delivery, asked: float) -> None:
+        super().__init__(detail, delivery=delivery)
+        self.asked = asked
+
+
 class Owner(NamedTuple):
     """Whose request it is, and about what; a late answer is told under this."""
 
@@ -91,7 +99,7 @@ class Exchanges:
     async def ask(self, message: Message, peer: Peer, deadline: float, owner: Owner) -> Message:
         """Send a confirmable request and return the answer to it.
 
-        Raises DeviceTimeout (MAYBE, DELIVERED once the device acknowledged) at the deadline or when the last
+        Raises Unanswered (MAYBE, DELIVERED once the device acknowledged) at the deadline or when the last
         retransmission stayed unanswered, Reset. Cancelled, it stops at once. An answer that comes after the end
         is found by `late`.
         """
@@ -107,6 +115,8 @@ class Exchanges:
         self._send(exchange.datagram, peer)
         try:
             return await exchange.answer
+        except DeviceTimeout as error:
+            raise Unanswered(error.detail, delivery=error.delivery, asked=now) from None
         except asyncio.CancelledError:
             self._ended.put(exchange.token, (peer, owner), self._clock.monotonic())
             raise

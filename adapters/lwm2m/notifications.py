@@ -60,10 +60,10 @@ class Held:
 
 @dataclass(slots=True)
 class _Open:
-    """What the hub takes in just now of one observation, in order; what ended behind it, if that did."""
+    """What the hub takes in just now of one observation, in order; every observation that ended behind it."""
 
     held: list[Held] = field(default_factory=list)
-    ended: tuple[Registration, Observed] | None = None
+    ended: dict[Observed, Registration] = field(default_factory=dict)
 
 
 class Reads(Protocol):
@@ -149,8 +149,8 @@ class Notifications:
         there, observed = self._open[held.observed.token], held.observed
         behind = there.held[there.held.index(held) + 1 :]
         there.held.remove(held)
-        if kept and held.last and there.ended is None:
-            there.ended = held.registration, observed
+        if kept and held.last:
+            there.ended[observed] = held.registration
         if not kept:
             # As if it had not come: neither for those that come from now on nor for what fails behind it.
             if observed.mark == held.after:
@@ -160,8 +160,8 @@ class Notifications:
                     later.before = held.before
         if not there.held:
             del self._open[observed.token]
-            if there.ended is not None:
-                self._end(*there.ended)
+            for ended, registration in there.ended.items():
+                self._end(registration, ended)
 
     def _accept_later(self, registration: Registration, observed: Observed, message: Message, peer: Peer) -> bool:
         """Have the rest of it read; False where too many are read already and it is to come again."""
@@ -239,7 +239,7 @@ class Notifications:
         there = self._open.get(observed.token)
         if there is not None:
             # The observation may have been asked for again since what is held came: it is this one that ends.
-            there.ended = registration, observed
+            there.ended[observed] = registration
         elif self._registry.unwatch(registration, observed):
             observed.active = False
             now = self._ctx.clock.monotonic()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from adapters.lwm2m.codec import Message, Options
 from adapters.lwm2m.crew import Crew
-from adapters.lwm2m.exchange import Owner
+from adapters.lwm2m.exchange import Owner, Unanswered
 from adapters.lwm2m.memory import remember
 from adapters.lwm2m.observe import Observed
 from adapters.lwm2m.operation import Operation, operation
@@ -26,7 +26,6 @@ from hub.ports.adapter import (
     DeviceEvent,
     DeviceRequest,
     DeviceResponse,
-    DeviceTimeout,
     EventKind,
     ObserveSpec,
     Unsupported,
@@ -41,7 +40,7 @@ log = logging.getLogger("hub.adapter.lwm2m")
 
 class Observing:
     """Starts and stops observations; what they report is notifications.py. `unanswered` is told of devices that left
-    something unanswered, and when they were asked."""
+    something unanswered, and when they were asked that."""
 
     def __init__(
         self, ctx: AdapterContext, crew: Crew, registry: Registry, transfers: Transfers, share: FairShare,
@@ -105,16 +104,15 @@ class Observing:
         """The whole of a notification whose first block is there. Raises CallError."""
         # As long for a place as for the blocks: what others are asked takes nothing of their time.
         await self._turn(registration, self._ctx.clock.monotonic() + REST_TIME)
-        asked = self._ctx.clock.monotonic()
         try:
-            deadline = asked + REST_TIME
+            deadline = self._ctx.clock.monotonic() + REST_TIME
             wanted = operation(_request(observed.spec, deadline, "GET"), registration.root)
             owner = Owner(registration.address)
             return await self._transfers.rest(
                 registration, wanted.code, wanted.options, b"", first, deadline, owner
             )
-        except DeviceTimeout:
-            self._unanswered(registration, asked)
+        except Unanswered as error:
+            self._unanswered(registration, error.asked)
             raise
         finally:
             self._give_back(registration)
@@ -180,11 +178,11 @@ class Observing:
         self, registration: Registration, wanted: Operation, options: Options, deadline: float, token: bytes | None
     ) -> Message:
         registration.reachable()
-        owner, asked = Owner(registration.address), self._ctx.clock.monotonic()
+        owner = Owner(registration.address)
         try:
             return await self._transfers.run(registration, wanted.code, options, b"", deadline, owner, token)
-        except DeviceTimeout:
-            self._unanswered(registration, asked)
+        except Unanswered as error:
+            self._unanswered(registration, error.asked)
             raise
 
 

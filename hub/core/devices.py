@@ -125,7 +125,7 @@ class Devices:
                 self._aliases.pop((place[0], place[1], place[2]), None)
 
     def place(self, device: Device) -> None:
-        """Put a device in, over an older state of it."""
+        """Put a device in, over an older state of it. A disabled one has its places only where no other has them."""
         mine = self._accounts.setdefault(device.account, {})
         before = mine.get(device.id)
         if before is None:
@@ -138,9 +138,13 @@ class Devices:
             self._unindex(before)
         mine[device.id] = device
         owner = (device.account, device.id)
-        self._addresses[device.adapter, device.address] = owner
+        place = (device.adapter, device.address)
+        if not device.disabled or _enabled(self.get(*self._addresses.get(place, owner))) is None:
+            self._addresses[place] = owner
         for kind, value in device.aliases.items():
-            self._aliases[_alias(device.account, kind, value)] = owner
+            name = _alias(device.account, kind, value)
+            if not device.disabled or _enabled(self.get(*self._aliases.get(name, owner))) is None:
+                self._aliases[name] = owner
         if device.name is not None:
             self._names.setdefault((device.account, device.name), set()).add(device.id)
 

@@ -195,7 +195,9 @@ class Finishing:
 
     def _waiting_for(self, device: Device, outcome: Outcome) -> None:
         for ticket in self._dispatch.queues.of_device(device.adapter, device.address):
-            if ticket.turn is Turn.QUEUED:
+            spec = ticket.call.spec
+            # A disabled device may have lost its place to another, whose calls these are.
+            if ticket.turn is Turn.QUEUED and (spec.account, spec.device) == (device.account, device.id):
                 self.soon(ticket, ticket.before or outcome)
 
     def end_overdue(self) -> None:

@@ -156,7 +156,7 @@ class Hub:
         elif now.disabled and not device.disabled:
             self._order(device, "disable")
         adapter, place = self.adapters.get(device.adapter), (device.adapter, device.address)
-        if now is None or (now.adapter, now.address) != place:
+        if (now is None or (now.adapter, now.address) != place) and self._vacant(device):
             # Before the adapter gives up what is under way: that is not for whoever comes to this place next.
             self.dispatch.left(place)
         if now is not None and now.disabled and known_by(now) == known_by(device) and isinstance(adapter, SendsAway):

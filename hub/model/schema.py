@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,13 +111,20 @@ class Schema:
                 yield Fault(400, "bad-attribute", f"The attribute [{where}.{name}] is required.")
         for name, given in value.items():
             if name in known:
-                yield from self._misfits(given, known[name], f"{where}.{name}", depth)
+                yield from self._misfits((given,), known[name], f"{where}.{name}", depth)
 
-    def _misfits(self, value: Any, said: Any, where: str, depth: int) -> Iterator[Fault]:
+    def _misfits(self, values: Iterable[Any], said: Any, where: str, depth: int) -> Iterator[Fault]:
+        if depth > MOST_NESTED:
+            return
+        # Once for all that it is said of: a list may have thousands of elements.
         rule = self._resolved(said)
         # Documents say it of the place beside a pointer, too.
-        if depth > MOST_NESTED or (value is None and (_nullable(rule) or _nullable(said))):
-            return
+        nullable = _nullable(rule) or _nullable(said)
+        for value in values:
+            if value is not None or not nullable:
+                yield from self._misfit(value, rule, where, depth)
+
+    def _misfit(self, value: Any, rule: Mapping[str, Any], where: str, depth: int) -> Iterator[Fault]:
         kind = rule.get("type")
         kinds = [kind] if isinstance(kind, str) else [one for one in kind or () if isinstance(one, str)]
         if kinds and not any(_is_a(value, one) for one in kinds):
@@ -129,8 +136,7 @@ class Schema:
         if not _within(value, rule):
             yield Fault(400, "bad-attribute", f"The attribute [{where}] is out of range.")
         if isinstance(value, list):
-            for item in value:
-                yield from self._misfits(item, rule.get("items"), where, depth + 1)
+            yield from self._misfits(value, rule.get("items"), where, depth + 1)
         elif isinstance(value, dict):
             yield from self._faults(value, rule, where, depth + 1)
 

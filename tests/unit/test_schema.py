@@ -130,6 +130,29 @@ def test_a_request_is_judged_by_the_document(
     assert fault is None or fault.refusal.status == fault.status
 
 
+class Counted(dict[str, Any]):
+    """Definitions that count how often one of them is looked up."""
+
+    looks = 0
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.looks += 1
+        return super().get(key, default)
+
+
+@pytest.mark.parametrize("element", ["warm", None])
+def test_the_rule_of_a_lists_elements_is_looked_up_once(element: str | None) -> None:
+    looks: list[int] = []
+    for length in (1, 1000):
+        definitions = Counted(SWAGGER["definitions"])
+        schema, before = Schema({**SWAGGER, "definitions": definitions}), definitions.looks
+        body = json.dumps({"name": "desk", "moods": [element] * length}).encode()
+        assert schema.check("POST", ["lamp"], body) is None
+        looks.append(definitions.looks - before)
+
+    assert looks[0] == looks[1] > 0
+
+
 @pytest.mark.parametrize("document", [SWAGGER, THREE], ids=["2.0", "3"])
 def test_types_have_the_attributes_of_their_instances(document: Any) -> None:
     shape = Schema(document).shapes["lamp"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from hub.core.ending import Next, after_error, enough_time
 from hub.core.ticket import Turn
 from hub.model.call import Call, CallState
-from hub.model.device import Presence
+from hub.model.device import Device, Presence, Registration
 from hub.model.outcome import Ending
 from hub.ports.adapter import CallError, Delivery, DeviceTimeout, NotConnected, Unreachable
 from tests.clock import ManualClock
@@ -228,3 +229,35 @@ async def test_a_call_that_may_have_reached_a_device_which_leaves_is_not_told_to
 
         state = await core.ended(call)
         assert state.outcome is not None and state.outcome.ending is Ending.TIMED_OUT
+
+
+@pytest.mark.parametrize("moved", [True, False], ids=["moved", "removed"])
+@pytest.mark.parametrize("under_way", [True, False], ids=["under way", "waiting"])
+async def test_a_disabled_device_that_goes_takes_no_call_of_the_device_that_has_its_place_now(
+    tmp_path: Path, moved: bool, under_way: bool
+) -> None:
+    async with running_core(tmp_path, idempotent_methods=frozenset({"GET"})) as core:
+        directory = core.hub.directory
+        old = Device(
+            "old", "acme", "scripted", "place", registration=Registration.REGISTERED, presence=Presence.ONLINE
+        )
+        await directory.put_device(old)
+        await directory.put_device(replace(old, disabled=True))
+        await directory.put_device(replace(old, id="new"))
+        if not under_way:
+            core.adapter.away["place"] = Presence.OFFLINE
+        call = await core.submit(device="new", method="GET", retries=1)
+        attempt = await core.adapter.next() if under_way else None
+        await core.settle()
+
+        if moved:
+            await directory.put_device(replace(old, address="elsewhere"))
+        else:
+            await core.hub.presence.remove(replace(old, disabled=True))
+        await core.settle()
+        if attempt is not None:
+            attempt.fail(NotConnected(delivery=Delivery.NOT_SENT))
+            await core.settle()
+
+        state = await core.hub.engine.journal.get(call.id)
+        assert state is not None and state.outcome is None

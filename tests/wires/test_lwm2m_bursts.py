@@ -108,6 +108,34 @@ async def test_an_end_from_before_it_was_asked_for_again_does_not_end_an_observa
         assert again.active
 
 
+def _end(told: Told, mid: int, how: str, kind: int = CON) -> None:
+    code, payload = (codec.NOT_FOUND, b"") if how == "error" else (codec.CONTENT, b"the last")
+    told.double.transmit(Message(kind, code, mid, told.token, [], payload))
+
+
+@pytest.mark.parametrize("second", ["error", "last"])
+@pytest.mark.parametrize(("first", "kind"), [("error", CON), ("error", NON), ("last", CON)])
+async def test_of_two_ends_in_one_burst_the_one_of_the_observation_that_runs_is_told(
+    first: str, kind: int, second: str
+) -> None:
+    async with field() as f:
+        told = await observed(f)
+        f.ctx.hold_accept()
+        told.say(10, CON)
+        _end(told, 9011, first, kind)
+        await f.turns()
+        _, again = await f.adapter.observe(ObserveSpec(told.double.address, "/observable"), f.clock.monotonic() + 10)
+        _end(told, 9012, second)
+        await f.turns()
+        assert f.ctx.of(EventKind.OBSERVE_ENDED) == []
+        f.ctx.release_accept()
+        await f.turns()
+
+        assert [event.kind for event in f.ctx.events][-2:] == [EventKind.NOTIFICATION, EventKind.OBSERVE_ENDED]
+        assert len(f.ctx.of(EventKind.OBSERVE_ENDED)) == 1
+        assert not again.active
+
+
 async def test_what_the_hub_could_not_hold_comes_again_and_is_told_then() -> None:
     async with field() as f:
         told = await observed(f)

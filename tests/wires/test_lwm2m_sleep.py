@@ -11,9 +11,9 @@ import pytest
 
 from adapters.lwm2m import codec
 from adapters.lwm2m.block import Block
-from adapters.lwm2m.codec import NON, Message
+from adapters.lwm2m.codec import ACK, EMPTY, NON, Message, Options, decode
 from adapters.lwm2m.double import DeviceDouble
-from adapters.lwm2m.option import BLOCK2, OBSERVE, uint
+from adapters.lwm2m.option import BLOCK1, BLOCK2, OBSERVE, uint
 from hub.model.device import Presence
 from hub.ports.adapter import NotConnected, ObserveSpec
 from tests.wires.lwm2m_field import Field, field
@@ -132,3 +132,79 @@ async def test_a_device_that_spoke_after_it_was_asked_is_awake_whatever_it_left_
         assert asked.done()
         assert "asleep" not in kinds(f)
         assert f.adapter.presence(double.address) is Presence.ONLINE
+
+
+def once(f: Field, double: DeviceDouble, code: int, options: Options, payload: bytes) -> list[Message]:
+    """The device answers the next request, a moment later, and nothing that comes after it; what it was asked."""
+    asked: list[Message] = []
+
+    def hear(data: bytes, peer: Any) -> None:
+        message = decode(data)
+        if message.code == EMPTY:
+            return
+        asked.append(message)
+        if len(asked) == 1:
+            f.clock.advance(0.05)
+            double.transmit(Message(ACK, code, message.mid, message.token, options, payload))
+
+    double._endpoint.hear = hear  # type: ignore[attr-defined]
+    return asked
+
+
+FIRST_OF_MANY = (codec.CONTENT, [(BLOCK2, Block(0, True, 6).encode())], bytes(1024))
+GO_ON = (codec.CONTINUE, [(BLOCK1, Block(0, True, 6).encode())], b"")
+
+
+async def read_blocks(f: Field, double: DeviceDouble) -> list[Message]:
+    asked = once(f, double, *FIRST_OF_MANY)
+    await f.passing([f.adapter.call(f.request(double, "GET", "/3/0"))])
+    return asked
+
+
+async def read_in_another_format(f: Field, double: DeviceDouble) -> list[Message]:
+    asked = once(f, double, codec.NOT_ACCEPTABLE, [], b"")
+    await f.passing([f.adapter.call(f.request(double, "GET", "/3/0", accept="application/senml+json"))])
+    return asked
+
+
+async def write_blocks(f: Field, double: DeviceDouble) -> list[Message]:
+    asked = once(f, double, *GO_ON)
+    more = {"payload": bytes(3000), "content_type": "application/octet-stream"}
+    await f.passing([f.adapter.call(f.request(double, "PUT", "/5/0/0", **more))])
+    return asked
+
+
+async def begin_with_blocks(f: Field, double: DeviceDouble) -> list[Message]:
+    code, options, payload = FIRST_OF_MANY
+    asked = once(f, double, code, [(OBSERVE, uint(1)), *options], payload)
+    await f.passing([begin(f, double)])
+    return asked
+
+
+async def read_one_more_block(f: Field, double: DeviceDouble) -> list[Message]:
+    await begin(f, double)
+    asked = once(f, double, codec.CONTENT, [(BLOCK2, Block(1, True, 6).encode())], bytes(1024))
+    (token,) = double.observing
+    options = [(OBSERVE, uint(50)), (BLOCK2, Block(0, True, 6).encode())]
+    double.transmit(Message(NON, codec.CONTENT, 9000, token, options, bytes(1024)))
+    for _ in range(60):
+        f.clock.advance(1)
+        await f.turns(3)
+    return asked
+
+
+@pytest.mark.parametrize(
+    "what", [read_blocks, read_in_another_format, write_blocks, begin_with_blocks, read_one_more_block]
+)
+async def test_a_sleepy_device_that_goes_silent_in_the_middle_of_an_exchange_sleeps(
+    what: Callable[[Field, DeviceDouble], Awaitable[list[Message]]]
+) -> None:
+    async with field(asleep_after=timedelta(hours=1)) as f:
+        double = await f.device("dev", "lwm2m=1.1", binding="UQ")
+        f.clock.advance(1)
+        asked = await what(f, double)
+        await f.turns()
+
+        assert len({message.mid for message in asked}) == 2, "it answered one and was asked another"
+        assert kinds(f)[-1] == "asleep"
+        assert f.adapter.presence(double.address) is Presence.ASLEEP

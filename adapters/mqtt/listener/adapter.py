@@ -213,10 +213,13 @@ class MqttAdapter:
         return session
 
     def _nowhere(self, registration: Registration) -> None:
-        """The hub does not take the device. If it was deleted, `expel` came before: there is nothing to forget."""
+        """The hub does not take the device. If it was deleted, `expel` came before: there is nothing to forget. What it
+        took back of what the hub read at its start is in its registration only."""
         self._away(registration)
-        if registration.facts.empty and self._registrations.get(registration.address) is registration:
-            del self._registrations[registration.address]
+        address = registration.address
+        nothing = registration.facts.empty and self._stored.facts(address).empty
+        if nothing and self._registrations.get(address) is registration:
+            del self._registrations[address]
 
     def shed_session(self, session: Session) -> None:
         """Keep the figures of a connection that is over."""
