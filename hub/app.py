@@ -25,7 +25,7 @@ from hub.dialects.enos.exchange import Front as EnosFront
 from hub.dialects.enos.routes import routes as enos_routes
 from hub.dialects.enos.sign_in import Tokens
 from hub.dialects.enos.stream import message as control_message
-from hub.dialects.enos.waiting import Waiting as EnosWaiting
+from hub.dialects.enos.waiting import EnosWaiting
 from hub.dialects.native.problem import refused_unread
 from hub.dialects.native.routes import PREFIX as NATIVE
 from hub.dialects.native.routes import routes as native_routes
@@ -35,7 +35,7 @@ from hub.dialects.powerstore.exchange import Front, Place
 from hub.dialects.powerstore.routes import routes as powerstore_routes
 from hub.dialects.powerstore.routes import worded as powerstore_worded
 from hub.dialects.powerstore.sessions import Sessions
-from hub.dialects.powerstore.waiting import Waiting
+from hub.dialects.powerstore.waiting import PowerStoreWaiting
 from hub.ops import Ops
 from hub.page import page
 from hub.plugins import make
@@ -182,7 +182,7 @@ class App:
     def _powerstore(self) -> Front:
         table, hub, devices = self.settings.powerstore, self.hub, self.settings.devices
         sessions = Sessions(hub.directory, self.users, hub.clock, timedelta(seconds=table.session))
-        waiting = Waiting(hub, timedelta(seconds=table.wait), table.waiting)
+        waiting = PowerStoreWaiting(hub, timedelta(seconds=table.wait), table.waiting)
         places = {key: Place(device.account, device.id or key) for key, device in devices.items()}
         hosts = {host.lower(): places[key] for host, key in table.hosts.items()}
         return Front(hub, self.users, sessions, waiting, hosts)

@@ -25,12 +25,6 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as receiver:
-        yield receiver
-
-
-@pytest.fixture
 async def front(tmp_path: Path) -> AsyncIterator[Front]:
     async with running_front(tmp_path) as front:
         front.core.adapter.on_call = at_once

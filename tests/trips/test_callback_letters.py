@@ -12,15 +12,9 @@ from standardwebhooks.webhooks import Webhook
 from hub.model.principal import Scope
 from tests.trips.callback_rig import HOUR, at_once, call, dead, taken
 from tests.trips.front_rig import FOREIGN, Front, running_front
-from tests.trips.receiver import Receiver, receiving
+from tests.trips.receiver import Receiver
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as receiver:
-        yield receiver
 
 
 @pytest.fixture

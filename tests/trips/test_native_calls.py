@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,12 +19,6 @@ pytestmark = pytest.mark.anyio
 
 READ = {"method": "GET", "uri": "/5/0/1"}
 CALLS = "/v1/devices/lamp/calls"
-
-
-@pytest.fixture
-async def front(tmp_path: Path) -> AsyncIterator[Front]:
-    async with running_front(tmp_path) as front:
-        yield front
 
 
 async def test_a_call_is_accepted_and_its_answer_is_on_the_channel_after_the_told_position(front: Front) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,6 @@ from tests.trips.front_rig import FOREIGN, KEY, PATIENCE, Front, running_front
 pytestmark = pytest.mark.anyio
 
 READ = {"method": "GET", "uri": "/5/0/1"}
-
-
-@pytest.fixture
-async def front(tmp_path: Path) -> AsyncIterator[Front]:
-    async with running_front(tmp_path) as front:
-        yield front
 
 
 def told(message: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from hub.model.event import EventDraft, EventKind
 from hub.model.record import Kind
 from tests.clock import ManualClock
 from tests.trips.front_rig import PATIENCE, Front, running_front
-from tests.trips.receiver import Receiver, receiving
+from tests.trips.receiver import Receiver
 
 pytestmark = pytest.mark.anyio
 
@@ -29,18 +28,6 @@ OPTIONS = {
         "deregistrations_as_object": True,
     },
 }
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as receiver:
-        yield receiver
-
-
-@pytest.fixture
-async def front(tmp_path: Path) -> AsyncIterator[Front]:
-    async with running_front(tmp_path) as front:
-        yield front
 
 
 async def happen(front: Front, *refs: str, payload: bytes = b"21.5") -> None:

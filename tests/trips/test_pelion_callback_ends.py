@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -25,18 +24,6 @@ from tests.trips.pelion_callback_rig import (
 from tests.trips.receiver import Receiver, receiving
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as receiver:
-        yield receiver
-
-
-@pytest.fixture
-async def front(tmp_path: Path) -> AsyncIterator[Front]:
-    async with running_front(tmp_path) as front:
-        yield front
 
 
 async def test_a_new_registration_takes_over_what_waits_at_once(front: Front, receiver: Receiver) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,6 @@ CONNECT = "/v2/notification/websocket-connect"
 CALLBACK = "/v2/notification/callback"
 NAME = f"shop/{DEFAULT}"
 HOUR = 3600.0
-
-
-@pytest.fixture
-async def front(tmp_path: Path) -> AsyncIterator[Front]:
-    async with running_front(tmp_path) as front:
-        yield front
 
 
 def completion(ref: str, status: int = 200, payload: bytes = b"x") -> EventDraft:

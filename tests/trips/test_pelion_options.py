@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from hub.delivery.envelope import LISTS
 from hub.model.event import EventDraft, EventKind
 from hub.ports.adapter import DeviceResponse
 from hub.ports.adapter import EventKind as Heard
-from tests.trips.front_rig import PATIENCE, Front, running_front
+from tests.trips.front_rig import PATIENCE, Front
 from tests.trips.pelion_rig import running_observed
 
 pytestmark = pytest.mark.anyio
@@ -25,12 +24,6 @@ CHANNEL = "/v2/notification/websocket"
 CONNECT = "/v2/notification/websocket-connect"
 WITH_NAME = {"serialization": {"type": "v2", "cfg": {"include_original_ep": True, "deregistrations_as_object": True}}}
 WITH_UID = {"serialization": {"type": "v2", "cfg": {"include_uid": True}}}
-
-
-@pytest.fixture
-async def front(tmp_path: Path) -> AsyncIterator[Front]:
-    async with running_front(tmp_path) as front:
-        yield front
 
 
 async def happen(front: Front, *refs: str, payload: bytes = b"x") -> None:

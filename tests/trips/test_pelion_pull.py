@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -31,12 +30,6 @@ from tests.trips.pelion_pull_rig import (
 )
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def front(tmp_path: Path) -> AsyncIterator[Front]:
-    async with running_front(tmp_path) as front:
-        yield front
 
 
 # What a poll is answered.

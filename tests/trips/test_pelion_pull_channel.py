@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
@@ -24,12 +24,6 @@ from tests.trips.pelion_pull_rig import (
 from tests.trips.receiver import receiving
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def front(tmp_path: Path) -> AsyncIterator[Front]:
-    async with running_front(tmp_path) as front:
-        yield front
 
 
 # Deleting, and the second after it.

@@ -30,12 +30,6 @@ from tests.trips.pelion_pull_rig import (
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-async def front(tmp_path: Path) -> AsyncIterator[Front]:
-    async with running_front(tmp_path) as front:
-        yield front
-
-
 # One poll at a time.
 
 

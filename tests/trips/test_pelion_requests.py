@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,6 @@ pytestmark = pytest.mark.anyio
 READ = {"method": "GET", "uri": "/5/0/1"}
 LAMP = "/v2/device-requests/lamp"
 ASK = f"{LAMP}?async-id=a1"
-
-
-@pytest.fixture
-async def front(tmp_path: Path) -> AsyncIterator[Front]:
-    async with running_front(tmp_path) as front:
-        yield front
 
 
 async def outcomes(front: Front) -> list[Any]:

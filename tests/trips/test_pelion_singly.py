@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,12 @@ from hub.model.event import EventDraft, EventKind
 from tests.trips.front_rig import PATIENCE, Answer, Front, running_front
 from tests.trips.pelion_callback_rig import CALLBACK, failed, taken
 from tests.trips.pelion_pull_rig import PULL, completed, over
-from tests.trips.receiver import Got, Receiver, receiving
+from tests.trips.receiver import Got, Receiver
 
 pytestmark = pytest.mark.anyio
 
 SDK = {"User-Agent": "mbed-cloud-sdk-python/2.2.0 (Linux) Python/3.11"}
 ANOTHER = {"User-Agent": "mbed-cloud-sdk-javascript / 1.0.0+dev"}
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as receiver:
-        yield receiver
 
 
 async def values(front: Front, *paths: str) -> None:

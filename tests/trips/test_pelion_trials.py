@@ -35,12 +35,6 @@ async def other() -> AsyncIterator[Receiver]:
         yield receiver
 
 
-@pytest.fixture
-async def front(tmp_path: Path) -> AsyncIterator[Front]:
-    async with running_front(tmp_path) as front:
-        yield front
-
-
 async def put(front: Front, receiver: Receiver, key: str = KEY) -> Answer:
     return await front.ask("PUT", CALLBACK, {"url": receiver.url}, key=key)
 

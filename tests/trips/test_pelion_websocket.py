@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,6 @@ pytestmark = pytest.mark.anyio
 CHANNEL = "/v2/notification/websocket"
 CONNECT = "/v2/notification/websocket-connect"
 READ = {"method": "GET", "uri": "/5/0/1"}
-
-
-@pytest.fixture
-async def front(tmp_path: Path) -> AsyncIterator[Front]:
-    async with running_front(tmp_path) as front:
-        yield front
 
 
 async def call(front: Front, async_id: str, payload: bytes = b"x") -> None:

@@ -19,7 +19,7 @@ from hub.delivery.request import has_header, header, header_values, request_body
 from hub.delivery.request_data import Loose, decode_json, decode_loose
 from hub.dialects.enos.failure import Failure
 from hub.dialects.enos.sign_in import Tokens
-from hub.dialects.enos.waiting import Waiting
+from hub.dialects.enos.waiting import EnosWaiting
 from hub.model.errors import BadRequest, NotAllowed, NotAuthenticated
 from hub.model.principal import Principal, Scope
 
@@ -38,7 +38,7 @@ class Front:
     organisations: Organisations
     controls: ControlChannels
     tokens: Tokens
-    waiting: Waiting
+    waiting: EnosWaiting
     hosts: frozenset[str]
     began: float
 

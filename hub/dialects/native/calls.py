@@ -13,9 +13,9 @@ from hub.core.hub import Hub
 from hub.core.intake import Taken
 from hub.delivery.request import call_headers, header, repetition
 from hub.delivery.request_data import Form
+from hub.delivery.waiting import Waiting
 from hub.dialects.native import wire
 from hub.dialects.native.exchange import Exchange
-from hub.dialects.native.waiting import Waiting
 from hub.model.call import Stage
 from hub.model.errors import NotAllowed, NotFound, Refusal
 from hub.model.ids import CallId
@@ -31,7 +31,7 @@ class CallRoutes:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._waiting = Waiting(hub)
+        self._waiting = Waiting(hub, hub.limits.waits_per_account)
 
     async def submit(self, request: Request) -> Response:
         """`POST /v1/devices/{device}/calls`: 202 once the call is on disk, or 200 with its view by `Prefer: wait`."""
@@ -47,8 +47,10 @@ class CallRoutes:
         headers["location"] = f"/v1/calls/{call.id}"
         wait = wire.preferred_wait(header(request.scope, b"prefer"))
         if wait is not None:
+            # A preference may be passed over (RFC 7240): who gets no seat is answered as if it had not asked for one.
             with self._waiting.seat(exchange.principal.account) as seated:
-                state = await self._waiting.ended(request, call.id, wait) if seated else None
+                until = self._hub.clock.monotonic() + wait
+                state = await self._waiting.ended(request, call.id, until) if seated else None
             if seated:
                 headers["preference-applied"] = f"wait={wait}"
             if state is not None and state.stage is Stage.DONE:

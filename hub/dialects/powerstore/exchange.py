@@ -20,7 +20,7 @@ from hub.delivery.request import header, header_values, raw_segments, request_bo
 from hub.delivery.request_data import decode_json
 from hub.dialects.powerstore import wire
 from hub.dialects.powerstore.sessions import Session, Sessions
-from hub.dialects.powerstore.waiting import Waiting
+from hub.dialects.powerstore.waiting import PowerStoreWaiting
 from hub.model.device import ARRAY, Device
 from hub.model.errors import BadRequest, NotAcceptable, NotAllowed, NotAuthenticated, NotFound, UnsupportedMedia
 from hub.model.principal import Scope
@@ -53,7 +53,7 @@ class Front:
     hub: Hub
     users: Users
     sessions: Sessions
-    waiting: Waiting
+    waiting: PowerStoreWaiting
     hosts: Mapping[str, Place]
 
 

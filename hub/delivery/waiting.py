@@ -1,4 +1,7 @@
-"""Requests that wait for the end of their call (`Prefer: wait`): at most so many of one account."""
+"""HTTP requests that wait for the end of their call: at most so many of one account.
+
+Which calls are waited for, for how long, and what is said to who gets no seat is each dialect's own.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +18,18 @@ from hub.model.ids import CallId
 
 
 class Waiting:
-    """Those who wait."""
+    """The seats of those who wait, `most` for each account."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, most: int) -> None:
         self._hub = hub
+        self._most = most
         self._seated: Counter[str] = Counter()
 
     @contextmanager
     def seat(self, account: str) -> Iterator[bool]:
-        """A seat for the length of the block; False when as many of the account wait as may.
-
-        A preference may be passed over (RFC 7240): who gets no seat is answered as if it had not asked for one.
-        """
-        if self._seated[account] >= self._hub.limits.waits_per_account:
+        """A seat for the length of the block, taken before anything is awaited; False when all of the account's are
+        taken."""
+        if self._seated[account] >= self._most:
             yield False
             return
         self._seated[account] += 1
@@ -38,9 +40,9 @@ class Waiting:
             if not self._seated[account]:
                 del self._seated[account]
 
-    async def ended(self, request: Request, call: CallId, seconds: int) -> CallState | None:
-        """The call once it has ended, or as it stands after `seconds`. A client that goes away ends the wait and
-        nothing else."""
+    async def ended(self, request: Request, call: CallId, until: float) -> CallState | None:
+        """The call once it has ended, or as it stands at monotonic time `until`. A client that goes away ends the wait
+        and nothing else."""
         state: CallState | None = None
         async with anyio.create_task_group() as tasks:
 
@@ -50,6 +52,6 @@ class Waiting:
                 tasks.cancel_scope.cancel()
 
             tasks.start_soon(leave)
-            state = await self._hub.calls.wait_end(call, self._hub.clock.monotonic() + seconds)
+            state = await self._hub.calls.wait_end(call, until)
             tasks.cancel_scope.cancel()
         return state
