@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 
 import anyio
@@ -76,8 +77,15 @@ async def hub() -> AsyncIterator[Served]:
         yield hub
 
 
-async def test_a_hundred_half_sent_heads_are_answered_408_and_closed(hub: Served) -> None:
-    answers: list[bytes] = []
+@pytest.fixture
+async def patient() -> AsyncIterator[Served]:
+    # Room for a hundred whole requests before the half ones, on a busy machine too.
+    async with served(replace(QUICK, head_time=timedelta(seconds=2))) as hub:
+        yield hub
+
+
+async def test_a_hundred_half_sent_heads_are_answered_408_and_closed(patient: Served) -> None:
+    hub, answers = patient, list[bytes]()
 
     async def half(number: int) -> None:
         async with raw(hub) as connection:
